@@ -1,0 +1,118 @@
+//! The time, handed in as a value so that a whole run can be replayed.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// Longest real sleep before the wall clock is read again: a suspended machine or a corrected clock
+/// is noticed at the latest after this long.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+
+/// The only source of time. Cheap to clone; clones of a manual clock share its hand.
+#[derive(Clone, Debug)]
+pub struct Clock(Inner);
+
+#[derive(Clone, Debug)]
+enum Inner {
+    System,
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    now: Mutex<Timestamp>,
+    moved: watch::Sender<()>,
+}
+
+impl Clock {
+    pub fn system() -> Self {
+        Self(Inner::System)
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Inner::Manual(Arc::new(Manual { now: Mutex::new(start), moved: watch::channel(()).0 })))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Inner::System => Timestamp::now(),
+            Inner::Manual(manual) => *manual.now.lock().expect("no panic while the clock is held"),
+        }
+    }
+
+    /// Moves a manual clock and wakes whoever slept until then.
+    ///
+    /// # Panics
+    /// On the system clock, which nobody may move.
+    pub fn advance(&self, by: Duration) {
+        let Inner::Manual(manual) = &self.0 else { panic!("only a manual clock can be advanced") };
+        *manual.now.lock().expect("no panic while the clock is held") += by;
+        manual.moved.send_replace(());
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(later(self.now(), duration)).await;
+    }
+
+    pub async fn sleep_until(&self, deadline: Timestamp) {
+        match &self.0 {
+            Inner::System => loop {
+                let left = until(Timestamp::now(), deadline);
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(LONGEST_NAP)).await;
+            },
+            Inner::Manual(manual) => {
+                let mut moved = manual.moved.subscribe();
+                while self.now() < deadline {
+                    moved.changed().await.expect("the clock outlives its sleepers");
+                }
+            }
+        }
+    }
+}
+
+/// `instant + duration`, held at the end of time instead of overflowing.
+pub fn later(instant: Timestamp, duration: Duration) -> Timestamp {
+    instant.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// How long from `now` to `instant`; zero when it has passed.
+pub fn until(now: Timestamp, instant: Timestamp) -> Duration {
+    Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_the_hand_passes_its_deadline() {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move {
+                clock.sleep(Duration::from_secs(10)).await;
+                clock.now()
+            }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_secs(4));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_secs(7));
+        assert_eq!(sleeper.await.unwrap(), later(Timestamp::UNIX_EPOCH, Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn the_past_is_no_time_away() {
+        let now = later(Timestamp::UNIX_EPOCH, Duration::from_secs(5));
+        assert_eq!(until(now, Timestamp::UNIX_EPOCH), Duration::ZERO);
+        assert_eq!(until(Timestamp::UNIX_EPOCH, now), Duration::from_secs(5));
+    }
+}
