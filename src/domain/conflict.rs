@@ -1,0 +1,127 @@
+//! The three-way comparison of one attribute: who wins, and why.
+
+use serde::Serialize;
+
+use super::link::Baseline;
+use super::patch::same;
+use super::rules::{Owner, Rule, Side};
+use super::user::{Attribute, Value};
+
+/// What is to be done about one attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    Keep,
+    Write,
+    Hold,
+}
+
+/// Why. The names are the reason codes operators see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    InSync,
+    /// Entra shows nothing, and CXone cannot do without it.
+    SourceEmpty,
+    CreateOnly,
+    OwnedByCxone,
+    SourceChanged,
+    /// CXone was changed by somebody else; Entra's value is restored.
+    Drift,
+    TargetChanged,
+    /// Both changed since they last agreed.
+    Conflict,
+    /// The sides have differed since they were last settled, and neither moved.
+    SettledDifference,
+    /// The groups have not all been read.
+    GroupsUnread,
+    NotMapped,
+}
+
+/// `desired` is Entra's value, mapped; `shown` is what CXone has.
+pub fn resolve(
+    attribute: Attribute,
+    rule: &Rule,
+    desired: Option<&Value>,
+    shown: Option<&Value>,
+    baseline: Option<&Baseline>,
+) -> (Decision, Why) {
+    if same(attribute, desired, shown) {
+        return (Decision::Keep, Why::InSync);
+    }
+    if rule.create_only {
+        return (Decision::Keep, Why::CreateOnly);
+    }
+    // Without a baseline both count as changed: nothing is known of who moved.
+    let source_changed = baseline.is_none_or(|b| !same(attribute, b.source.as_ref(), desired));
+    let target_changed = baseline.is_none_or(|b| !same(attribute, b.target.as_ref(), shown));
+    match (rule.owner, source_changed, target_changed) {
+        (Owner::Entra, _, true) if baseline.is_some() && !source_changed => (Decision::Write, Why::Drift),
+        (Owner::Entra, _, _) => (Decision::Write, Why::SourceChanged),
+        (Owner::Cxone, _, _) => (Decision::Keep, Why::OwnedByCxone),
+        (_, true, false) => (Decision::Write, Why::SourceChanged),
+        (_, false, true) => (Decision::Keep, Why::TargetChanged),
+        (_, false, false) => (Decision::Keep, Why::SettledDifference),
+        (Owner::Hold, true, true) => (Decision::Hold, Why::Conflict),
+        (Owner::Newest, true, true) => match rule.tie {
+            Side::Entra => (Decision::Write, Why::Conflict),
+            Side::Cxone => (Decision::Keep, Why::Conflict),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(
+        owner: Owner,
+        tie: Side,
+        desired: &str,
+        shown: &str,
+        baseline: Option<(&str, &str)>,
+        expected: (Decision, Why),
+    ) {
+        let rule = Rule { from: None, owner, tie, create_only: false };
+        let baseline = baseline.map(|(source, target)| Baseline {
+            source: Some(Value::text(source)),
+            target: Some(Value::text(target)),
+        });
+        let (desired, shown) = (Value::text(desired), Value::text(shown));
+        let got = resolve(Attribute::DisplayName, &rule, Some(&desired), Some(&shown), baseline.as_ref());
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn each_owner_wins_as_the_table_says() {
+        use Decision::{Hold, Keep, Write};
+        let (s, t, both, none) = (Some(("a", "b")), Some(("n", "a")), Some(("x", "y")), None);
+        // Entra says "n", CXone shows "b".
+        let sides = |owner, tie, baseline, expected| check(owner, tie, "n", "b", baseline, expected);
+        sides(Owner::Entra, Side::Entra, s, (Write, Why::SourceChanged));
+        sides(Owner::Entra, Side::Entra, t, (Write, Why::Drift));
+        sides(Owner::Entra, Side::Entra, both, (Write, Why::SourceChanged));
+        sides(Owner::Entra, Side::Entra, none, (Write, Why::SourceChanged));
+        for baseline in [s, t, both, none] {
+            sides(Owner::Cxone, Side::Entra, baseline, (Keep, Why::OwnedByCxone));
+        }
+        sides(Owner::Newest, Side::Entra, s, (Write, Why::SourceChanged));
+        sides(Owner::Newest, Side::Entra, t, (Keep, Why::TargetChanged));
+        sides(Owner::Newest, Side::Entra, both, (Write, Why::Conflict));
+        sides(Owner::Newest, Side::Cxone, both, (Keep, Why::Conflict));
+        sides(Owner::Newest, Side::Entra, Some(("n", "b")), (Keep, Why::SettledDifference));
+        sides(Owner::Hold, Side::Entra, s, (Write, Why::SourceChanged));
+        sides(Owner::Hold, Side::Entra, t, (Keep, Why::TargetChanged));
+        sides(Owner::Hold, Side::Entra, both, (Hold, Why::Conflict));
+        sides(Owner::Hold, Side::Entra, none, (Hold, Why::Conflict));
+        check(Owner::Entra, Side::Entra, "n", "n", both, (Keep, Why::InSync));
+    }
+
+    #[test]
+    fn create_only_is_never_changed_later() {
+        let rule = Rule { from: None, owner: Owner::Entra, tie: Side::Entra, create_only: true };
+        let got = resolve(Attribute::ExternalId, &rule, Some(&Value::text("a")), None, None);
+        assert_eq!(got, (Decision::Keep, Why::CreateOnly));
+    }
+}

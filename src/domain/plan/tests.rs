@@ -1,0 +1,406 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::mapping::Expression;
+use crate::domain::roles::{RoleRow, RoleTable};
+use crate::domain::rules::{Rule, Side};
+use crate::domain::scope::{Scope, ScopeRule};
+use crate::domain::user::GroupId;
+
+fn expression(text: &str) -> Expression {
+    Expression::parse(text).unwrap()
+}
+
+fn rule(from: Option<&str>, owner: Owner) -> Rule {
+    Rule { from: from.map(expression), owner, tie: Side::Entra, create_only: false }
+}
+
+fn group(n: u8) -> GroupId {
+    GroupId::from_bytes([n; 16])
+}
+
+fn rules() -> Rules {
+    let attributes = [
+        (Attribute::UserName, rule(Some("[userPrincipalName]"), Owner::Entra)),
+        (Attribute::Emails, rule(Some("Coalesce([mail], [userPrincipalName])"), Owner::Entra)),
+        (Attribute::GivenName, rule(Some("[givenName]"), Owner::Entra)),
+        (Attribute::FamilyName, rule(Some("[surname]"), Owner::Entra)),
+        (Attribute::DisplayName, rule(Some("[displayName]"), Owner::Newest)),
+        (Attribute::PhoneNumbers, rule(Some("[mobilePhone]"), Owner::Hold)),
+        (Attribute::ExternalId, Rule { create_only: true, ..rule(Some("[objectId]"), Owner::Entra) }),
+        (Attribute::Active, rule(None, Owner::Entra)),
+        (Attribute::Roles, rule(None, Owner::Entra)),
+    ];
+    let row = |n, role: &str| RoleRow { group: group(n), role: role.to_owned(), privileged: false };
+    Rules {
+        attributes: attributes.into(),
+        roles: RoleTable::new(vec![row(1, "agent"), row(2, "supervisor")]).unwrap(),
+        scope: Scope::default(),
+        matching: vec![MatchKey::UserName],
+        create: true,
+        on_delete: OnDelete::Deactivate,
+    }
+}
+
+fn ana() -> SourceUser {
+    let properties = [
+        ("userPrincipalName", "ana@example.com"),
+        ("givenName", "Ana"),
+        ("surname", "Martin"),
+        ("displayName", "Ana Martin"),
+        ("objectId", "07070707-0707-0707-0707-070707070707"),
+    ];
+    let properties =
+        properties.into_iter().map(|(name, value)| (name.to_owned(), Value::text(value))).collect();
+    SourceUser { id: UserId::from_bytes([7; 16]), enabled: true, properties }
+}
+
+fn everywhere() -> Membership {
+    Membership { groups: [group(1)].into(), complete: true }
+}
+
+fn scim_id() -> ScimId {
+    ScimId("cx-1".to_owned())
+}
+
+/// Ana as `rules` would have made her.
+fn ana_there() -> TargetUser {
+    let plan = decide(&rules(), &Source::Present(ana()), &everywhere(), &Target::Absent, None);
+    apply(&plan, None, &scim_id()).expect("a joiner is created")
+}
+
+fn link_to(shown: &TargetUser, plan: &Plan, old: Option<&Link>) -> Link {
+    Link {
+        scim_id: shown.id.clone(),
+        baseline: plan.settled_baseline(old, &shown.attributes),
+        confirmed_at: jiff::Timestamp::UNIX_EPOCH,
+        source_fingerprint: None,
+        deactivated_by_us: false,
+    }
+}
+
+fn linked() -> Link {
+    let target = ana_there();
+    let plan = decide(&rules(), &Source::Present(ana()), &everywhere(), &Target::Found(target.clone()), None);
+    link_to(&target, &plan, None)
+}
+
+/// Shows a plan as an operator reads it.
+fn shown(plan: &Plan) -> String {
+    let changes: Vec<String> = plan
+        .changes()
+        .iter()
+        .map(|change| {
+            let side = |value: &Option<Value>| value.as_ref().map_or("-".to_owned(), Value::to_string);
+            format!("{}: {} > {}", change.attribute, side(&change.before), side(&change.after))
+        })
+        .collect();
+    format!("{} | {}", plan.reason.code(), changes.join("; "))
+}
+
+#[track_caller]
+fn check(name: &str, source: Source, target: Target, link: Option<&Link>, expected: &str) {
+    let plan = decide(&rules(), &source, &everywhere(), &target, link);
+    assert_eq!(shown(&plan), expected, "{name}");
+}
+
+#[test]
+fn each_situation_has_its_plan() {
+    let present = || Source::Present(ana());
+    let disabled = || Source::Present(SourceUser { enabled: false, ..ana() });
+    let renamed = || {
+        let mut user = ana();
+        user.properties.insert("surname".to_owned(), Value::text("Silva"));
+        Source::Present(user)
+    };
+    let gone = || Source::Gone(Evidence::removed_in_delta(crate::domain::evidence::RemovedReason::Changed));
+    let there = || Target::Found(ana_there());
+    let inactive = || {
+        let mut user = ana_there();
+        user.attributes.insert(Attribute::Active, Value::Flag(false));
+        Target::Found(user)
+    };
+    let link = linked();
+
+    check(
+        "a joiner",
+        present(),
+        Target::Absent,
+        None,
+        "joiner | userName: - > ana@example.com; externalId: - > 07070707-0707-0707-0707-070707070707; givenName: - > Ana; familyName: - > Martin; displayName: - > Ana Martin; emails: - > ana@example.com; active: - > true; roles: - > agent",
+    );
+    check("nothing differs", present(), there(), Some(&link), "in_sync | ");
+    check("a new name", renamed(), there(), Some(&link), "differs | familyName: Martin > Silva");
+    check("disabled", disabled(), there(), Some(&link), "leaver | active: true > false");
+    check("disabled, found by match", disabled(), there(), None, "leaver | active: true > false");
+    check("disabled, never there", disabled(), Target::Absent, None, "nothing_to_leave | ");
+    check("deleted", gone(), there(), Some(&link), "leaver | active: true > false");
+    check("deleted, inactive already", gone(), inactive(), Some(&link), "already_inactive | ");
+    check("deleted, never ours", gone(), Target::Absent, None, "nothing_to_leave | ");
+    check("back again", present(), inactive(), Some(&link), "returned | active: false > true");
+    check("nobody knows", Source::Unknown, there(), Some(&link), "source_unknown | ");
+    check(
+        "two hits",
+        present(),
+        Target::Ambiguous { key: MatchKey::UserName, hits: 2 },
+        None,
+        "ambiguous_match | ",
+    );
+    let other = UserId::from_bytes([9; 16]);
+    check("somebody else's", present(), Target::Taken { id: scim_id(), by: other }, None, "match_taken | ");
+    check("no usable key", present(), Target::Unmatchable, None, "unmatchable | ");
+}
+
+#[test]
+fn a_failed_read_of_the_groups_deactivates_nobody() {
+    let mut rules = rules();
+    rules.scope = Scope { groups: vec![group(5)], ..Scope::default() };
+    let target = Target::Found(ana_there());
+    let link = linked();
+    let incomplete = Membership { groups: [].into(), complete: false };
+    let plan = decide(&rules, &Source::Present(ana()), &incomplete, &target, Some(&link));
+    assert_eq!(plan.action, Action::LookAgain);
+    let complete = Membership { complete: true, ..incomplete };
+    let plan = decide(&rules, &Source::Present(ana()), &complete, &target, Some(&link));
+    assert_eq!(shown(&plan), "leaver | active: true > false");
+    assert!(plan.evidence().unwrap().sentence().contains("scope.groups"));
+}
+
+#[test]
+fn roles_wait_until_the_groups_are_read() {
+    let target = Target::Found(ana_there());
+    let incomplete = Membership { groups: [].into(), complete: false };
+    let plan = decide(&rules(), &Source::Present(ana()), &incomplete, &target, Some(&linked()));
+    assert_eq!(shown(&plan), "in_sync | ");
+}
+
+#[test]
+fn scope_rules_and_switches_are_obeyed() {
+    let mut rules = rules();
+    rules.scope.rules = vec![ScopeRule {
+        text: "[department] = \"Sales\"".to_owned(),
+        condition: expression("[department] = \"Sales\""),
+    }];
+    let source = Source::Present(ana());
+    let plan = decide(&rules, &source, &everywhere(), &Target::Absent, None);
+    assert_eq!(shown(&plan), "nothing_to_leave | ");
+    rules.scope.rules.clear();
+    rules.create = false;
+    assert_eq!(decide(&rules, &source, &everywhere(), &Target::Absent, None).reason, Reason::CreateIsOff);
+    rules.on_delete = OnDelete::Ignore;
+    let gone = Source::Gone(Evidence::removed_in_delta(crate::domain::evidence::RemovedReason::Deleted));
+    let plan = decide(&rules, &gone, &everywhere(), &Target::Found(ana_there()), Some(&linked()));
+    assert_eq!(plan.reason, Reason::OnDeleteIsIgnore);
+}
+
+#[test]
+fn a_joiner_without_a_family_name_is_parked_with_the_name_of_what_is_missing() {
+    let mut user = ana();
+    user.properties.remove("surname");
+    let plan = decide(&rules(), &Source::Present(user), &everywhere(), &Target::Absent, None);
+    assert_eq!(plan.reason, Reason::RequiredMissing(vec!["familyName"]));
+    assert!(plan.reason.sentence().contains("familyName"));
+}
+
+#[test]
+fn a_held_conflict_stays_a_conflict() {
+    let link = linked();
+    let mut user = ana();
+    user.properties.insert("mobilePhone".to_owned(), Value::text("+1"));
+    let mut target = ana_there();
+    target.attributes.insert(Attribute::PhoneNumbers, Value::text("+2"));
+    for _ in 0..2 {
+        let plan = decide(
+            &rules(),
+            &Source::Present(user.clone()),
+            &everywhere(),
+            &Target::Found(target.clone()),
+            Some(&link),
+        );
+        assert_eq!(plan.reason, Reason::ConflictHeld(vec!["phoneNumbers"]));
+        let next = link_to(&target, &plan, Some(&link));
+        assert_eq!(next.baseline.get(&Attribute::PhoneNumbers), link.baseline.get(&Attribute::PhoneNumbers));
+    }
+}
+
+// --- properties -------------------------------------------------------------------------------
+
+fn text() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![Just(None), "[a-cA-C ]{0,3}".prop_map(|text| Some(Value::Text(text)))]
+}
+
+const SOURCE_NAMES: [&str; 7] =
+    ["userPrincipalName", "mail", "givenName", "surname", "displayName", "mobilePhone", "objectId"];
+
+fn source() -> impl Strategy<Value = Source> {
+    let properties = proptest::collection::vec(text(), SOURCE_NAMES.len());
+    let present = (properties, any::<bool>()).prop_map(move |(values, enabled)| {
+        let properties =
+            SOURCE_NAMES.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
+        Source::Present(SourceUser {
+            id: UserId::from_bytes([7; 16]),
+            enabled,
+            properties: properties.collect(),
+        })
+    });
+    let gone =
+        Just(Source::Gone(Evidence::removed_in_delta(crate::domain::evidence::RemovedReason::Deleted)));
+    prop_oneof![8 => present, 1 => gone, 1 => Just(Source::Unknown)]
+}
+
+/// A state that decides every attribute: one that is unknown, incomplete or empty leaves what was
+/// there, which rightly depends on the way.
+fn complete() -> impl Strategy<Value = (Source, Membership)> {
+    let values = proptest::collection::vec("[a-cA-C]{1,3}", SOURCE_NAMES.len());
+    let user = values.prop_map(|values| {
+        let values = values.into_iter().map(Value::Text);
+        let properties = SOURCE_NAMES.iter().map(|name| (*name).to_owned()).zip(values).collect();
+        Source::Present(SourceUser { id: UserId::from_bytes([7; 16]), enabled: true, properties })
+    });
+    (user, membership().prop_map(|membership| Membership { complete: true, ..membership }))
+}
+
+fn role() -> impl Strategy<Value = String> {
+    proptest::sample::select(vec!["agent", "supervisor", "by hand"]).prop_map(str::to_owned)
+}
+
+fn target() -> impl Strategy<Value = Option<TargetUser>> {
+    let texts = [
+        Attribute::UserName,
+        Attribute::Emails,
+        Attribute::GivenName,
+        Attribute::FamilyName,
+        Attribute::DisplayName,
+        Attribute::PhoneNumbers,
+        Attribute::ExternalId,
+    ];
+    let values = proptest::collection::vec(text(), texts.len());
+    let roles = proptest::collection::btree_set(role(), 0..3);
+    let user = (values, any::<bool>(), roles).prop_map(move |(values, active, roles)| {
+        let mut attributes: Attributes =
+            texts.into_iter().zip(values).filter_map(|(a, v)| Some((a, v?))).collect();
+        attributes.insert(Attribute::Active, Value::Flag(active));
+        attributes.insert(Attribute::Roles, Value::List(roles.into_iter().collect()));
+        TargetUser { id: scim_id(), attributes }
+    });
+    proptest::option::of(user)
+}
+
+fn membership() -> impl Strategy<Value = Membership> {
+    (proptest::collection::btree_set((1u8..4).prop_map(group), 0..3), any::<bool>())
+        .prop_map(|(groups, complete)| Membership { groups, complete })
+}
+
+fn found_in(target: &Option<TargetUser>) -> Target {
+    target.clone().map_or(Target::Absent, Target::Found)
+}
+
+fn baselines() -> impl Strategy<Value = BTreeMap<Attribute, Baseline>> {
+    let pair = (text(), text()).prop_map(|(source, target)| Baseline { source, target });
+    let attributes =
+        proptest::sample::select(vec![Attribute::DisplayName, Attribute::PhoneNumbers, Attribute::GivenName]);
+    proptest::collection::btree_map(attributes, pair, 0..3)
+}
+
+fn maybe_linked(
+    target: &Option<TargetUser>,
+    linked: bool,
+    baseline: BTreeMap<Attribute, Baseline>,
+) -> Option<Link> {
+    let shown = target.as_ref().filter(|_| linked)?;
+    Some(Link { baseline, ..link_to(shown, &plan(Action::Nothing, Reason::InSync), None) })
+}
+
+proptest! {
+    #[test]
+    fn reconcile_after_apply_is_nothing(
+        source in source(), target in target(), membership in membership(), linked: bool, baseline in baselines(),
+    ) {
+        let rules = rules();
+        let link = maybe_linked(&target, linked, baseline);
+        let first = decide(&rules, &source, &membership, &found_in(&target), link.as_ref());
+        let after = apply(&first, target.as_ref(), &scim_id());
+        let link = after.as_ref().filter(|_| link.is_some() || !first.changes().is_empty())
+            .map(|after| link_to(after, &first, link.as_ref()));
+        let second = decide(&rules, &source, &membership, &found_in(&after), link.as_ref());
+        prop_assert_eq!(second.changes(), vec![], "after {:?}", first);
+    }
+
+    #[test]
+    fn only_owned_attributes_are_ever_written(
+        source in source(), target in target(), membership in membership(), linked: bool, baseline in baselines(),
+    ) {
+        let mut rules = rules();
+        for attribute in [Attribute::DisplayName, Attribute::Roles, Attribute::Active] {
+            rules.attributes.get_mut(&attribute).unwrap().owner = Owner::Cxone;
+        }
+        rules.attributes.remove(&Attribute::PhoneNumbers);
+        let link = maybe_linked(&target, linked, baseline);
+        let plan = decide(&rules, &source, &membership, &found_in(&target), link.as_ref());
+        if let Some(shown) = &target {
+            let after = apply(&plan, Some(shown), &scim_id()).unwrap();
+            for attribute in [Attribute::DisplayName, Attribute::Roles, Attribute::Active, Attribute::PhoneNumbers, Attribute::ExternalId] {
+                prop_assert_eq!(after.attributes.get(&attribute), shown.attributes.get(&attribute));
+            }
+        } else {
+            prop_assert!(plan.changes().iter().all(|c| c.attribute != Attribute::Roles && c.attribute != Attribute::PhoneNumbers));
+        }
+    }
+
+    #[test]
+    fn roles_outside_the_table_survive_everything(
+        source in source(), target in target(), membership in membership(),
+    ) {
+        let by_hand = |user: &TargetUser| matches!(user.attributes.get(&Attribute::Roles), Some(Value::List(r)) if r.iter().any(|r| r == "by hand"));
+        let plan = decide(&rules(), &source, &membership, &found_in(&target), None);
+        if let Some(shown) = &target {
+            prop_assert_eq!(by_hand(shown), by_hand(&apply(&plan, Some(shown), &scim_id()).unwrap()));
+        }
+    }
+
+    #[test]
+    fn nothing_is_deactivated_without_evidence(
+        source in source(), target in target(), membership in membership(), linked: bool,
+    ) {
+        let link = maybe_linked(&target, linked, BTreeMap::new());
+        let plan = decide(&rules(), &source, &membership, &found_in(&target), link.as_ref());
+        let turns_off = plan.changes().iter().any(|c| c.attribute == Attribute::Active && c.after == Some(Value::Flag(false)));
+        prop_assert_eq!(turns_off && target.is_some(), plan.evidence().is_some());
+    }
+
+    /// Notifications only say when to look. Whatever their order and number, the looks in between
+    /// change nothing about where the user ends.
+    #[test]
+    fn order_and_repetition_of_looks_do_not_change_the_end(
+        earlier in proptest::collection::vec((source(), membership()), 0..4), last in complete(), target in target(), looks in proptest::collection::vec(0usize..5, 0..8),
+    ) {
+        let mut rules = rules();
+        // With `newest` and `hold` the end rightly depends on what was seen on the way.
+        for attribute in [Attribute::DisplayName, Attribute::PhoneNumbers] {
+            rules.attributes.get_mut(&attribute).unwrap().owner = Owner::Entra;
+        }
+        rules.attributes.retain(|attribute, _| *attribute != Attribute::ExternalId);
+        let target = target.or_else(|| Some(ana_there()));
+        let end_after = |looks: &[usize]| {
+            let mut shown = target.clone();
+            let mut link = maybe_linked(&target, true, BTreeMap::new());
+            let met = looks.iter().filter_map(|at| earlier.get(*at)).chain([&last]);
+            for (source, membership) in met {
+                let plan = decide(&rules, source, membership, &found_in(&shown), link.as_ref());
+                shown = apply(&plan, shown.as_ref(), &scim_id());
+                link = shown.as_ref().map(|shown| link_to(shown, &plan, link.as_ref()));
+            }
+            shown
+        };
+        prop_assert_eq!(end_after(&looks).map(canonical), end_after(&[]).map(canonical));
+    }
+}
+
+/// Case and order do not count.
+fn canonical(user: TargetUser) -> Vec<(Attribute, String)> {
+    let value = |(attribute, value): (Attribute, Value)| (attribute, value.to_string().trim().to_lowercase());
+    let mut all: Vec<_> =
+        user.attributes.into_iter().map(value).filter(|(_, value)| !value.is_empty()).collect();
+    all.sort();
+    all
+}

@@ -1,0 +1,113 @@
+//! The table of Entra groups and CXone roles, read in both directions.
+
+use std::collections::BTreeSet;
+
+use super::user::{GroupId, Membership};
+
+/// One row: who is in the group has the role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleRow {
+    pub group: GroupId,
+    /// As CXone shows it: a role's `value`, or its `display`.
+    pub role: String,
+    /// It gives power over others.
+    pub privileged: bool,
+}
+
+/// One-to-one in both directions: no group and no role stands in it twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleTable(Vec<RoleRow>);
+
+/// A row that would make the table ambiguous.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleTableError {
+    #[error("group {group} has two roles, {first:?} and {second:?}: give each role a group of its own")]
+    GroupTwice { group: GroupId, first: String, second: String },
+    #[error(
+        "role {role:?} is given by two groups, {first} and {second}: nest one group in the other, or make one group of them"
+    )]
+    RoleTwice { role: String, first: GroupId, second: GroupId },
+}
+
+impl RoleTable {
+    pub fn new(rows: Vec<RoleRow>) -> Result<Self, RoleTableError> {
+        for (n, row) in rows.iter().enumerate() {
+            for earlier in &rows[..n] {
+                if earlier.group == row.group {
+                    let (first, second) = (earlier.role.clone(), row.role.clone());
+                    return Err(RoleTableError::GroupTwice { group: row.group, first, second });
+                }
+                if earlier.role == row.role {
+                    let role = row.role.clone();
+                    return Err(RoleTableError::RoleTwice { role, first: earlier.group, second: row.group });
+                }
+            }
+        }
+        Ok(Self(rows))
+    }
+
+    pub fn rows(&self) -> &[RoleRow] {
+        &self.0
+    }
+
+    pub fn contains(&self, role: &str) -> bool {
+        self.0.iter().any(|row| row.role == role)
+    }
+
+    /// Read backwards: the group that a role found in CXone would need.
+    pub fn group_of(&self, role: &str) -> Option<GroupId> {
+        self.0.iter().find(|row| row.role == role).map(|row| row.group)
+    }
+
+    /// The roles of the table that the memberships give.
+    pub fn given_by(&self, membership: &Membership) -> BTreeSet<&str> {
+        self.0
+            .iter()
+            .filter(|row| membership.groups.contains(&row.group))
+            .map(|row| row.role.as_str())
+            .collect()
+    }
+
+    /// What the user should hold: the roles given by groups, and every role held now that the table
+    /// does not know.
+    pub fn desired(&self, membership: &Membership, held: &[String]) -> BTreeSet<String> {
+        let untouched = held.iter().filter(|role| !self.contains(role)).cloned();
+        untouched.chain(self.given_by(membership).into_iter().map(str::to_owned)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(n: u128) -> GroupId {
+        GroupId::from_bytes(n.to_be_bytes())
+    }
+
+    fn row(n: u128, role: &str) -> RoleRow {
+        RoleRow { group: group(n), role: role.to_owned(), privileged: false }
+    }
+
+    #[test]
+    fn a_table_that_is_not_one_to_one_is_refused() {
+        let twice = RoleTable::new(vec![row(1, "agent"), row(1, "admin")]);
+        assert!(matches!(twice, Err(RoleTableError::GroupTwice { .. })), "{twice:?}");
+        let twice = RoleTable::new(vec![row(1, "agent"), row(2, "agent")]);
+        assert!(matches!(twice, Err(RoleTableError::RoleTwice { .. })), "{twice:?}");
+    }
+
+    #[test]
+    fn roles_outside_the_table_are_never_touched() {
+        let table = RoleTable::new(vec![row(1, "agent"), row(2, "supervisor")]).unwrap();
+        let membership = Membership { groups: [group(2), group(9)].into(), complete: true };
+        let held = ["agent".to_owned(), "by hand".to_owned()];
+        assert_eq!(table.desired(&membership, &held), ["by hand".to_owned(), "supervisor".to_owned()].into());
+    }
+
+    #[test]
+    fn the_table_reads_backwards() {
+        let table = RoleTable::new(vec![row(1, "agent")]).unwrap();
+        assert_eq!(table.group_of("agent"), Some(group(1)));
+        assert_eq!(table.group_of("admin"), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! The configured rules of deciding, checked and ready to use.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::mapping::Expression;
+use super::roles::RoleTable;
+use super::scope::Scope;
+use super::user::{Attribute, GroupId};
+
+/// Everything `decide` needs to know that does not change from user to user.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What is mapped, how, and who wins. `Active` and `Roles` have an owner but no expression:
+    /// they follow the account's state and the role table.
+    pub attributes: BTreeMap<Attribute, Rule>,
+    pub roles: RoleTable,
+    pub scope: Scope,
+    /// How an unlinked user is looked for, in this order. Never empty.
+    pub matching: Vec<MatchKey>,
+    pub create: bool,
+    pub on_delete: OnDelete,
+}
+
+impl Rules {
+    /// The groups whose members matter: those of the scope, and those of the role table when roles
+    /// are ours to give.
+    pub fn relevant_groups(&self) -> BTreeSet<GroupId> {
+        let mut groups = self.scope.named_groups();
+        if self.attributes.get(&Attribute::Roles).is_some_and(|rule| rule.owner != Owner::Cxone) {
+            groups.extend(self.roles.rows().iter().map(|row| row.group));
+        }
+        groups
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub from: Option<Expression>,
+    pub owner: Owner,
+    /// Who wins when both sides changed and the owner is `newest`.
+    pub tie: Side,
+    /// Written when the user is created, never afterwards.
+    pub create_only: bool,
+}
+
+/// Whose word holds for an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    #[serde(alias = "azure_ad")]
+    Entra,
+    Cxone,
+    /// The side that changed since they last agreed.
+    Newest,
+    /// As `newest`, but when both changed an operator decides.
+    Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    #[serde(alias = "azure_ad")]
+    Entra,
+    Cxone,
+}
+
+/// By what an unlinked user is looked for in CXone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MatchKey {
+    ExternalId,
+    UserName,
+    Email,
+    /// For targets that use the Graph id as their own.
+    Id,
+}
+
+impl MatchKey {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExternalId => "externalId",
+            Self::UserName => "userName",
+            Self::Email => "email",
+            Self::Id => "id",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
+    Deactivate,
+    Ignore,
+}
