@@ -9,4 +9,5 @@ pub mod domain;
 pub mod outbound;
 pub mod random;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;

@@ -1,0 +1,205 @@
+//! The rules of the queue: what a mark, a claim and a settlement make of a job. Pure.
+//!
+//! One job a user, keyed by the user alone. A job says that a user may be out of date, so two marks
+//! are one job, and news during a run is one more run.
+
+use jiff::Timestamp;
+
+use super::record::{JobRecord, Pending};
+use crate::domain::evidence::RemovedReason;
+use crate::domain::queue::{GUARD, Job, Mark, Outcome, Reason, Settlement, State};
+
+/// What a mark makes of the user's job.
+pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> JobRecord {
+    let Some(JobRecord { mut job, since_claim }) = before else { return first_mark(mark, now) };
+    job.generation += 1;
+    job.latest_news_at = job.latest_news_at.max(mark.news_at);
+    if job.state == State::Running {
+        // The run under way may have looked before this news: it is kept for a run of its own.
+        return JobRecord { job, since_claim: Some(since(since_claim, mark)) };
+    }
+    let revived = matches!(job.state, State::Parked | State::Held);
+    // A retry waits out its backoff: news does not make the neighbour well. A recheck has nothing left
+    // to wait for.
+    let rechecks = job.reason == Reason::Recheck && job.attempts == 0;
+    let kept_waiting = job.state == State::Waiting && !rechecks && mark.reason != Reason::Operator;
+    job.urgent |= mark.urgent;
+    job.removed = stronger(job.removed, mark.removed);
+    if revived {
+        // The old news was answered by parking; what is measured and ordered now is the new.
+        job.first_news_at = mark.news_at;
+        job.latest_news_at = mark.news_at;
+        let held_by_guard = job.stopped.take_if(|code| code == GUARD && mark.reason != Reason::Operator);
+        forgive(&mut job);
+        // It is looked at again, but what the guard held stays held until an operator lets it go.
+        job.stopped = held_by_guard;
+    } else {
+        job.first_news_at = job.first_news_at.min(mark.news_at);
+    }
+    if revived || mark.reason == Reason::Operator || job.reason == Reason::Recheck {
+        job.reason = mark.reason;
+    }
+    if !kept_waiting && job.state != State::Due {
+        job.state = State::Due;
+        job.due_at = now;
+    }
+    job.changed_at = now;
+    JobRecord { job, since_claim: None }
+}
+
+fn first_mark(mark: &Mark, now: Timestamp) -> JobRecord {
+    let job = Job {
+        user: mark.user,
+        state: State::Due,
+        reason: mark.reason,
+        first_news_at: mark.news_at,
+        latest_news_at: mark.news_at,
+        due_at: now,
+        attempts: 0,
+        generation: 1,
+        urgent: mark.urgent,
+        removed: mark.removed,
+        absent_since: None,
+        not_applied: 0,
+        stopped: None,
+        last_error: None,
+        changed_at: now,
+    };
+    JobRecord { job, since_claim: None }
+}
+
+fn since(pending: Option<Pending>, mark: &Mark) -> Pending {
+    let Mark { user: _, reason, news_at, urgent, removed } = *mark;
+    let new = Pending { reason, first_news_at: news_at, urgent, removed };
+    let Some(old) = pending else { return new };
+    Pending {
+        reason: if reason == Reason::Operator { reason } else { old.reason },
+        first_news_at: old.first_news_at.min(news_at),
+        urgent: old.urgent || urgent,
+        removed: stronger(old.removed, removed),
+    }
+}
+
+/// "Gone for good" outweighs "can be restored".
+fn stronger(old: Option<RemovedReason>, new: Option<RemovedReason>) -> Option<RemovedReason> {
+    match (old, new) {
+        (Some(RemovedReason::Deleted), _) | (_, Some(RemovedReason::Deleted)) => Some(RemovedReason::Deleted),
+        (old, new) => new.or(old),
+    }
+}
+
+/// A new chance for a job that was given up: it starts as if it had never run.
+fn forgive(job: &mut Job) {
+    job.attempts = 0;
+    job.not_applied = 0;
+    job.stopped = None;
+}
+
+/// The job as its run begins. The attempt is counted before the run: a job that kills the process
+/// must run out of attempts too.
+pub(super) fn claimed(mut job: Job, now: Timestamp) -> JobRecord {
+    job.state = State::Running;
+    job.attempts += 1;
+    job.changed_at = now;
+    JobRecord { job, since_claim: None }
+}
+
+/// What the end of a run makes of its job, and whether there was news meanwhile. `None` for the job:
+/// it is finished and leaves the queue.
+pub(super) fn settled(
+    stored: JobRecord,
+    claimed_generation: u64,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> (Option<JobRecord>, bool) {
+    let JobRecord { mut job, since_claim } = stored;
+    let remarked = job.generation > claimed_generation;
+    job.absent_since = outcome.absent_since;
+    job.not_applied = outcome.not_applied;
+    job.changed_at = now;
+    match &outcome.settlement {
+        Settlement::Done { recheck_at } => {
+            let next = done(job, since_claim, *recheck_at, now);
+            return (next.map(|job| JobRecord { job, since_claim: None }), remarked);
+        }
+        Settlement::Again { due_at, counts, error } => {
+            if !counts {
+                job.attempts = job.attempts.saturating_sub(1);
+            }
+            job.last_error = Some(error.clone());
+            job.state = State::Waiting;
+            job.due_at = *due_at;
+        }
+        Settlement::Park { code, error } => stop(&mut job, State::Parked, code, error),
+        Settlement::Hold { code, error } => stop(&mut job, State::Held, code, error),
+    }
+    if let Some(pending) = since_claim {
+        take_in(&mut job, pending);
+        job.stopped = None;
+        job.state = State::Due;
+        job.due_at = now;
+    }
+    (Some(JobRecord { job, since_claim: None }), remarked)
+}
+
+/// After a success: the next run, if there is one to be.
+fn done(
+    mut job: Job,
+    pending: Option<Pending>,
+    recheck_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Job> {
+    job.attempts = 0;
+    job.stopped = None;
+    job.last_error = None;
+    // News waits for nobody, and looking at it is a look again anyway.
+    if let Some(Pending { reason, first_news_at, urgent, removed }) = pending {
+        return Some(Job { state: State::Due, due_at: now, reason, first_news_at, urgent, removed, ..job });
+    }
+    let due_at = recheck_at?;
+    Some(Job { state: State::Waiting, due_at, reason: Reason::Recheck, urgent: false, removed: None, ..job })
+}
+
+/// Adds the news of a run's time to a job that is not finished with its own.
+fn take_in(job: &mut Job, pending: Pending) {
+    job.first_news_at = job.first_news_at.min(pending.first_news_at);
+    job.urgent |= pending.urgent;
+    job.removed = stronger(job.removed, pending.removed);
+    if pending.reason == Reason::Operator {
+        job.reason = Reason::Operator;
+    }
+}
+
+fn stop(job: &mut Job, state: State, code: &str, error: &str) {
+    job.state = state;
+    job.stopped = Some(code.to_owned());
+    job.last_error = Some(error.to_owned());
+}
+
+/// The job after its run was broken off: by the end of the process, or by dropping its claim. It is
+/// due again; the attempt stays counted.
+pub(super) fn broken_off(record: JobRecord) -> JobRecord {
+    let JobRecord { mut job, since_claim } = record;
+    if let Some(pending) = since_claim {
+        take_in(&mut job, pending);
+    }
+    job.state = State::Due;
+    JobRecord { job, since_claim: None }
+}
+
+/// What an operator's retry makes of a job; `None` when it is due or running already.
+pub(super) fn retried(mut job: Job, now: Timestamp) -> Option<JobRecord> {
+    match job.state {
+        State::Due | State::Running => return None,
+        State::Waiting => {}
+        State::Parked | State::Held => job.first_news_at = now,
+    }
+    // To retry what failed approves nothing; to retry what is held does.
+    job.reason = if job.state == State::Held { Reason::Operator } else { Reason::Replay };
+    forgive(&mut job);
+    job.state = State::Due;
+    job.due_at = now;
+    job.generation += 1;
+    job.changed_at = now;
+    Some(JobRecord { job, since_claim: None })
+}

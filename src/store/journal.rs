@@ -1,0 +1,191 @@
+//! The journal: what was accepted, in the order it came, kept for folding and for replay.
+//!
+//! Accepting writes one record a commit, whatever is in it: that is as fast as the disk. Folding
+//! turns the records into marks and chores later, a bounded step at a time, and moves a watermark in
+//! the same commit. Mark lists too long for one commit take the same road.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redb::ReadableTable;
+
+use super::error::Fault;
+use super::queue::Queue;
+use super::record::{EncodedPart, JournalRecord, MarkRecord, Part, decode};
+use super::tables::{JOURNAL, meta};
+use super::transaction::{Reading, Writing};
+use super::{chores, groups, meta as facts};
+use crate::domain::queue::{Chore, LifecycleEvent, Mark, News, Reason};
+use crate::domain::subscription::Resource;
+use crate::domain::user::UserId;
+
+/// Items in one record at most, and marks made directly at most: what one step does.
+pub(super) const RECORD_ITEMS: usize = 1000;
+
+/// Records read in one short transaction.
+const PAGE: usize = 64;
+
+/// The parts of one call, with the number of items in each.
+pub(super) fn parts(news: &[News], at: Timestamp) -> Vec<(EncodedPart, usize)> {
+    let chunks = news.chunks(RECORD_ITEMS);
+    chunks.map(|news| (EncodedPart::of(&Part::News { at, news: news.to_vec() }), news.len())).collect()
+}
+
+/// Marks users now, or by way of the journal when they are many.
+pub(super) fn mark(tx: &Writing, marks: &[Mark], now: Timestamp) -> Result<(), Fault> {
+    if marks.len() > RECORD_ITEMS {
+        for marks in marks.chunks(RECORD_ITEMS) {
+            let marks = marks.iter().map(MarkRecord::from).collect();
+            tx.journal(&[EncodedPart::of(&Part::Marks { at: now, marks })])?;
+        }
+    } else if !marks.is_empty() {
+        let mut queue = Queue::open(tx)?;
+        marks.iter().try_for_each(|mark| queue.mark(mark, now))?;
+        tx.announce();
+    }
+    Ok(())
+}
+
+/// The number for the next record. The folded ones may all be pruned, so the last key is not enough.
+pub(super) fn next_number(tx: &impl Reading) -> Result<u64, Fault> {
+    let last = tx.read(JOURNAL)?.last()?.map_or(0, |(number, _)| number.value());
+    Ok(last.max(facts::number(tx, meta::FOLDED)?) + 1)
+}
+
+/// Whether records wait to be folded.
+pub(super) fn has_unfolded(tx: &impl Reading) -> Result<bool, Fault> {
+    let folded = facts::number(tx, meta::FOLDED)?;
+    Ok(tx.read(JOURNAL)?.last()?.is_some_and(|(number, _)| number.value() > folded))
+}
+
+/// Turns the oldest unfolded records, about [`RECORD_ITEMS`] items of them, into marks and chores.
+pub(super) fn fold(tx: &Writing, now: Timestamp) -> Result<(), Fault> {
+    let folded = facts::number(tx, meta::FOLDED)?;
+    let mut records = Vec::new();
+    let mut last = folded;
+    let mut n_items = 0;
+    for entry in tx.read(JOURNAL)?.range(folded + 1..)? {
+        let (number, record) = entry?;
+        let record: JournalRecord = decode(record.value())?;
+        n_items += record.parts.iter().map(n_items_in).sum::<usize>();
+        if last > folded && n_items > RECORD_ITEMS {
+            break;
+        }
+        last = number.value();
+        records.push(record);
+    }
+    if last == folded {
+        return Ok(());
+    }
+    let parts = records.into_iter().flat_map(|record| record.parts);
+    parts.into_iter().try_for_each(|part| fold_part(tx, part, now))?;
+    facts::set_number(tx, meta::FOLDED, last)?;
+    tx.announce();
+    Ok(())
+}
+
+fn n_items_in(part: &Part) -> usize {
+    match part {
+        Part::News { news, .. } => news.len(),
+        Part::Marks { marks, .. } => marks.len(),
+    }
+}
+
+fn fold_part(tx: &Writing, part: Part, now: Timestamp) -> Result<(), Fault> {
+    let mut queue = Queue::open(tx)?;
+    let (at, news) = match part {
+        Part::Marks { marks, .. } => {
+            return marks.into_iter().try_for_each(|mark| queue.mark(&mark.into(), now));
+        }
+        Part::News { at, news } => (at, news),
+    };
+    for item in news {
+        match item {
+            News::User { id, deleted } => {
+                let reason = Reason::Notification;
+                queue.mark(&Mark { user: id, reason, news_at: at, urgent: deleted, removed: None }, now)?;
+            }
+            News::Group { id } => {
+                if groups::is_relevant(tx, id)? {
+                    chores::schedule(tx, Chore::Group(id), now, now)?;
+                } else {
+                    tracing::debug!(group.id = %id, "group {id} gives no role and is in no scope: skipped");
+                }
+            }
+            News::Lifecycle { subscription, event } => {
+                for chore in upkeep(subscription, event) {
+                    chores::schedule(tx, chore, now, now)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a lifecycle event asks for. Where notifications were or may have been lost, a delta round of
+/// both resources finds what they would have said.
+fn upkeep(subscription: String, event: LifecycleEvent) -> Vec<Chore> {
+    let polls = Resource::ALL.map(Chore::Poll);
+    match event {
+        LifecycleEvent::ReauthorizationRequired => vec![Chore::Renew(subscription)],
+        LifecycleEvent::SubscriptionRemoved => [Chore::Subscriptions].into_iter().chain(polls).collect(),
+        LifecycleEvent::Missed => polls.into(),
+    }
+}
+
+/// Adds the users that a page of the journal names, with whether one was said to be deleted. The
+/// number to go on from, or `None` after the last page.
+pub(super) fn collect_users(
+    tx: &impl Reading,
+    from: u64,
+    since: Option<Timestamp>,
+    users: &mut BTreeMap<UserId, bool>,
+) -> Result<Option<u64>, Fault> {
+    for (n_records, entry) in tx.read(JOURNAL)?.range(from..)?.enumerate() {
+        let (number, record) = entry?;
+        if n_records == PAGE {
+            return Ok(Some(number.value()));
+        }
+        for part in decode::<JournalRecord>(record.value())?.parts {
+            let Part::News { at, news } = part else { continue };
+            if since.is_some_and(|since| at < since) {
+                continue;
+            }
+            for item in news {
+                if let News::User { id, deleted } = item {
+                    *users.entry(id).or_default() |= deleted;
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Drops up to `limit` of the oldest records that are folded and past their time. Whether there may
+/// be more.
+pub(super) fn prune(tx: &Writing, keep: Duration, limit: usize, now: Timestamp) -> Result<bool, Fault> {
+    let folded = facts::number(tx, meta::FOLDED)?;
+    let mut old = Vec::new();
+    for entry in tx.read(JOURNAL)?.range(..=folded)?.take(limit) {
+        let (number, record) = entry?;
+        let parts = decode::<JournalRecord>(record.value())?.parts;
+        if parts.iter().any(|part| !is_past(part.at(), keep, now)) {
+            break;
+        }
+        old.push(number.value());
+    }
+    if old.is_empty() {
+        return Ok(false);
+    }
+    let mut journal = tx.write(JOURNAL)?;
+    for number in &old {
+        journal.remove(number)?;
+    }
+    Ok(old.len() == limit)
+}
+
+/// Whether something of that time is older than `keep`.
+pub(super) fn is_past(at: Timestamp, keep: Duration, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > keep)
+}

@@ -1,0 +1,484 @@
+//! What must not be lost: the queue, the links, the groups, the rounds and the history, in one file.
+//!
+//! [`Store`] is made of whole transactions in the words of the domain; that there are tables and
+//! redb behind it is nobody else's business. Every change goes through one writer thread
+//! (`writer.rs`), which commits whatever has queued up while it was busy; `Ok` comes after the
+//! commit, so it means "on disk". Reads run beside it, in short transactions on blocking threads.
+//!
+//! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
+//! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what else is kept (`links`, `history`,
+//! `groups`, `rounds`, `subscriptions`, `meta`), how it looks on disk (`tables`, `record`) and how the
+//! file is opened (`open`, `disk`).
+
+mod error;
+
+mod claim;
+mod transaction;
+mod writer;
+
+mod chores;
+mod jobs;
+mod journal;
+mod operator;
+mod queue;
+
+mod groups;
+mod history;
+mod links;
+mod meta;
+mod rounds;
+mod subscriptions;
+
+mod record;
+mod tables;
+
+mod disk;
+mod open;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::sync::futures::Notified;
+
+pub use claim::{ChoreClaim, Claim};
+pub use error::{Error, Fault, OpenError};
+pub use groups::GroupDiff;
+pub use operator::Replay;
+pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
+
+use crate::domain::link::Link;
+use crate::domain::queue::{
+    Chore, ChoreEntry, ChoreOutcome, Depth, Job, Mark, News, Operation, Outcome, State, Write,
+};
+use crate::domain::subscription::{Resource, Subscription};
+use crate::domain::user::{GroupId, GroupMembers, Membership, ScimId, UserId};
+use crate::telemetry::Metrics;
+use disk::Disk;
+use writer::Writer;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Bytes of news that may wait for the writer at once; more callers wait for room.
+const WAITING_NEWS_BYTES: usize = 16 << 20;
+
+/// Jobs or records changed in one transaction by a call about many of them.
+const STEP: usize = 500;
+
+/// Where the store is and how much it may take.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub path: PathBuf,
+    /// Memory for pages of the file.
+    pub cache_bytes: usize,
+    /// Size of `<path>.ballast`, which is given up when the disk is full. News is refused while less
+    /// than a quarter of it is free.
+    pub ballast_bytes: u64,
+    /// How long accepted notifications are kept for replay.
+    pub retention_journal: Duration,
+    /// How long writes are kept.
+    pub retention_history: Duration,
+}
+
+impl Options {
+    /// At `path`, with what is usual for the rest: 64 MiB of cache and of ballast, 7 and 90 days.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            path: path.into(),
+            cache_bytes: 64 << 20,
+            ballast_bytes: 64 << 20,
+            retention_journal: 7 * DAY,
+            retention_history: 90 * DAY,
+        }
+    }
+}
+
+/// What a settlement left in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// There was news during the run: the job is due again whatever its outcome.
+    pub remarked: bool,
+    /// The state of the job now; `None` when it has left the queue.
+    pub state: Option<State>,
+}
+
+/// The handle to the store. Clones share it; the last one dropped closes the file.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    writer: Writer,
+    thread: Option<JoinHandle<()>>,
+    room: Arc<Semaphore>,
+    retention_journal: Duration,
+    retention_history: Duration,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The thread finishes what was sent before and closes the file. Waiting for it (a commit or so)
+        // lets whoever opens the store next find it free.
+        self.writer.end();
+        if let Some(thread) = self.thread.take() {
+            // It catches its panics and keeps them as failures.
+            thread.join().ok();
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// Opening and closing.
+impl Store {
+    /// Opens the store, or makes it if there never was one. Blocks: for a large file, about 2 ms a
+    /// megabyte. Whatever was running when the last process ended is due.
+    pub fn open(options: Options, now: Timestamp, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+        let disk = Disk::beside(&options.path, options.ballast_bytes);
+        let opened = open::open(&options.path, &disk, options.cache_bytes, now)?;
+        Self::start(opened, disk, &options, metrics)
+    }
+
+    /// Opens or makes a store on other storage than a file: memory, or one that fails on purpose.
+    pub fn open_on(
+        backend: impl redb::StorageBackend,
+        now: Timestamp,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        let options = Options::at("");
+        let opened = open::open_on(backend, options.cache_bytes, open::MIGRATIONS, now)?;
+        Self::start(opened, Disk::boundless(), &options, metrics)
+    }
+
+    fn start(
+        opened: open::Opened,
+        disk: Disk,
+        options: &Options,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        let started = Writer::start(opened.engine, opened.next_journal, disk, metrics);
+        let (writer, thread) = started.map_err(|source| OpenError::Io {
+            doing: "start the writer of",
+            path: options.path.clone(),
+            source,
+        })?;
+        Ok(Self(Arc::new(Inner {
+            writer,
+            thread: Some(thread),
+            room: Arc::new(Semaphore::new(WAITING_NEWS_BYTES)),
+            retention_journal: options.retention_journal,
+            retention_history: options.retention_history,
+        })))
+    }
+
+    /// Finishes what was asked for before and closes the file; later calls fail with
+    /// [`Error::Closed`].
+    pub async fn close(&self) {
+        self.0.writer.close().await;
+    }
+}
+
+/// What comes in.
+impl Store {
+    /// Keeps verified notifications. On `Ok` they are on disk. Calls made at the same moment share a
+    /// commit. After an `Err` they may be there or not; answer 503, and Graph sends them again.
+    pub async fn accept(&self, news: Vec<News>, received_at: Timestamp) -> Result<()> {
+        let parts = journal::parts(&news, received_at);
+        drop(news);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let n_bytes = parts.iter().map(|(part, _)| part.n_bytes()).sum::<usize>().min(WAITING_NEWS_BYTES);
+        let n_bytes = u32::try_from(n_bytes).expect("the bound fits");
+        let room = self.0.room.clone().acquire_many_owned(n_bytes).await.map_err(|_| Error::Closed)?;
+        self.0.writer.accept(parts, room).await
+    }
+
+    /// Marks users as possibly out of date. On `Ok` the marks are on disk. How many users there are.
+    pub async fn mark(&self, marks: Vec<Mark>, now: Timestamp) -> Result<usize> {
+        let n_users = rounds::n_users(&marks);
+        self.write("marking users", move |tx| journal::mark(tx, &marks, now)).await?;
+        Ok(n_users)
+    }
+
+    /// Asks for a chore at `due_at`; one that is there already keeps the earlier time, one that runs is
+    /// run again afterwards.
+    pub async fn schedule(&self, chore: Chore, due_at: Timestamp, now: Timestamp) -> Result<()> {
+        self.write("scheduling a chore", move |tx| chores::schedule(tx, chore, due_at, now)).await
+    }
+}
+
+/// The queue.
+impl Store {
+    /// Takes up to `limit` due jobs: the urgent first, then those with the oldest news. Before that,
+    /// accepted notifications become marks, some thousand a call; `claim(0, now)` does only this.
+    pub async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Claim>> {
+        let writer = self.0.writer.clone();
+        self.write("claiming jobs", move |tx| {
+            journal::fold(tx, now)?;
+            let jobs = queue::claim(tx, limit, now)?;
+            Ok(jobs.into_iter().map(|job| Claim::new(job, writer.clone())).collect())
+        })
+        .await
+    }
+
+    /// Writes the outcome of a run: the job, the link and the history in one commit.
+    pub async fn settle(&self, claim: Claim, outcome: Outcome, now: Timestamp) -> Result<Settled> {
+        let job = claim.use_up();
+        self.write("settling a job", move |tx| {
+            links::change(tx, job.user, &outcome.link)?;
+            history::append(tx, &outcome.writes)?;
+            queue::settle(tx, &job, &outcome, now)
+        })
+        .await
+    }
+
+    /// When there is next a job to claim or news to fold; `now` when there is already.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read("looking for due jobs", move |tx| {
+            if journal::has_unfolded(tx)? { Ok(Some(now)) } else { queue::next_due(tx, now) }
+        })
+        .await
+    }
+
+    /// Wakes when there may be something new to do, and when the store has failed. Enable it before
+    /// looking, or what comes in between is slept through.
+    pub fn changed(&self) -> Notified<'_> {
+        self.0.writer.shared().changed.notified()
+    }
+
+    /// Takes every chore that is due. Folds accepted notifications first, as [`Store::claim`] does.
+    pub async fn claim_chores(&self, now: Timestamp) -> Result<Vec<ChoreClaim>> {
+        let writer = self.0.writer.clone();
+        self.write("claiming chores", move |tx| {
+            journal::fold(tx, now)?;
+            let entries = chores::claim(tx, now)?;
+            Ok(entries.into_iter().map(|entry| ChoreClaim::new(entry, writer.clone())).collect())
+        })
+        .await
+    }
+
+    /// Writes how a chore ended.
+    pub async fn settle_chore(&self, claim: ChoreClaim, outcome: ChoreOutcome, now: Timestamp) -> Result<()> {
+        let entry = claim.use_up();
+        self.write("settling a chore", move |tx| chores::settle(tx, &entry.chore, outcome, now)).await
+    }
+
+    pub async fn chores(&self) -> Result<Vec<ChoreEntry>> {
+        let entries = |records: Vec<record::ChoreRecord>| records.into_iter().map(|record| record.entry);
+        self.read("reading the chores", move |tx| Ok(entries(chores::all(tx)?).collect())).await
+    }
+
+    /// When there is next a chore to claim or news to fold; `now` when there is already.
+    pub async fn next_chore_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read("looking for due chores", move |tx| {
+            if journal::has_unfolded(tx)? { Ok(Some(now)) } else { chores::next_due(tx, now) }
+        })
+        .await
+    }
+}
+
+/// Looking at the queue. What an operator may do to it is in `operator.rs`.
+impl Store {
+    pub async fn job(&self, user: UserId) -> Result<Option<Job>> {
+        self.read("reading a job", move |tx| queue::job(tx, user)).await
+    }
+
+    /// Jobs in the order of their users, from the one after `after` on.
+    pub async fn jobs(&self, state: Option<State>, limit: usize, after: Option<UserId>) -> Result<Vec<Job>> {
+        self.read("reading jobs", move |tx| queue::jobs(tx, state, limit, after)).await
+    }
+
+    /// Jobs by state. What is accepted but not folded yet is in none.
+    pub async fn depth(&self, now: Timestamp) -> Result<Depth> {
+        self.read("counting jobs", move |tx| queue::depth(tx, now)).await
+    }
+}
+
+/// Links.
+impl Store {
+    pub async fn link(&self, user: UserId) -> Result<Option<Link>> {
+        self.read("reading a link", move |tx| links::link(tx, user)).await
+    }
+
+    pub async fn linked_to(&self, scim_id: &ScimId) -> Result<Option<UserId>> {
+        let scim_id = scim_id.clone();
+        self.read("reading a link", move |tx| links::linked_to(tx, &scim_id)).await
+    }
+
+    pub async fn links_count(&self) -> Result<u64> {
+        self.read("counting links", links::count).await
+    }
+
+    /// Links in the order of their users, from the one after `after` on.
+    pub async fn links(&self, after: Option<UserId>, limit: usize) -> Result<Vec<(UserId, Link)>> {
+        self.read("reading links", move |tx| links::links(tx, after, limit)).await
+    }
+}
+
+/// Groups.
+impl Store {
+    /// Says which groups the configuration names. What is no longer reachable from them is forgotten.
+    /// The relevant groups that were never read: schedule a reading of each.
+    pub async fn set_roots(&self, roots: &BTreeSet<GroupId>, _now: Timestamp) -> Result<Vec<GroupId>> {
+        let roots = roots.clone();
+        self.write("setting the groups", move |tx| groups::set_roots(tx, &roots)).await
+    }
+
+    /// Whether the group is named by the configuration or nested in one that is.
+    pub async fn is_relevant(&self, group: GroupId) -> Result<bool> {
+        self.read("looking for a group", move |tx| groups::is_relevant(tx, group)).await
+    }
+
+    /// Keeps a group's direct members, completely read, and marks in the same commit every user whose
+    /// transitive membership in any relevant group changed by it. Of a group that is not relevant
+    /// nothing is kept.
+    pub async fn record_group(
+        &self,
+        group: GroupId,
+        members: GroupMembers,
+        read_at: Timestamp,
+    ) -> Result<GroupDiff> {
+        self.write("recording a group", move |tx| groups::record(tx, group, members, read_at)).await
+    }
+
+    /// The relevant groups a user is in, directly or not.
+    pub async fn membership(&self, user: UserId) -> Result<Membership> {
+        self.read("reading a membership", move |tx| groups::membership(tx, user)).await
+    }
+
+    /// The ways by which a user is in the configured groups: each from the group they are directly in up
+    /// to a configured one. At most 100.
+    pub async fn membership_paths(&self, user: UserId) -> Result<Vec<Vec<GroupId>>> {
+        self.read("reading a membership", move |tx| groups::paths(tx, user)).await
+    }
+
+    pub async fn relevant_groups(&self) -> Result<Vec<GroupId>> {
+        self.read("reading the groups", groups::relevant).await
+    }
+
+    /// The users of a group, nested ones included.
+    pub async fn group_members(&self, group: GroupId) -> Result<BTreeSet<UserId>> {
+        self.read("reading a group", move |tx| groups::members(tx, group)).await
+    }
+}
+
+/// Subscriptions and delta rounds.
+impl Store {
+    pub async fn subscriptions(&self) -> Result<Vec<Subscription>> {
+        self.read("reading the subscriptions", subscriptions::all).await
+    }
+
+    pub async fn put_subscription(&self, subscription: &Subscription) -> Result<()> {
+        let subscription = subscription.clone();
+        self.write("writing a subscription", move |tx| subscriptions::put(tx, &subscription)).await
+    }
+
+    pub async fn remove_subscription(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.write("removing a subscription", move |tx| subscriptions::remove(tx, &id)).await
+    }
+
+    /// How far the delta query has come; `None` before the first page and after
+    /// [`Store::forget_round`].
+    pub async fn round(&self, resource: Resource) -> Result<Option<Round>> {
+        self.read("reading a delta round", move |tx| rounds::round(tx, resource)).await
+    }
+
+    /// Records a page: its marks and the progress of the round in one commit. The last page of a full
+    /// round of users also marks every linked user who was on none of its pages.
+    pub async fn record_page(
+        &self,
+        resource: Resource,
+        page: PageRecord,
+        now: Timestamp,
+    ) -> Result<PageOutcome> {
+        self.write("recording a delta page", move |tx| rounds::record_page(tx, resource, page, now)).await
+    }
+
+    /// Forgets the link: the next round is a full one.
+    pub async fn forget_round(&self, resource: Resource) -> Result<()> {
+        self.write("forgetting a delta round", move |tx| rounds::forget(tx, resource)).await
+    }
+}
+
+/// The history, and odds and ends.
+impl Store {
+    /// Writes made to CXone at or after `since`, newest first.
+    pub async fn history(
+        &self,
+        user: Option<UserId>,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Write>> {
+        self.read("reading the history", move |tx| history::history(tx, user, since, limit)).await
+    }
+
+    /// How many writes of a kind were applied at or after `since`.
+    pub async fn count_writes(&self, operation: Operation, since: Timestamp) -> Result<u64> {
+        self.read("counting writes", move |tx| history::count(tx, operation, since)).await
+    }
+
+    pub async fn memo(&self, key: &str) -> Result<Option<String>> {
+        let key = key.to_owned();
+        self.read("reading a memo", move |tx| meta::memo(tx, &key)).await
+    }
+
+    pub async fn set_memo(&self, key: &str, value: &str) -> Result<()> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.write("writing a memo", move |tx| meta::set_memo(tx, &key, &value)).await
+    }
+
+    /// Drops what is older than its retention, in at most `max_steps` small commits. Whether there is
+    /// more to drop.
+    pub async fn prune(&self, now: Timestamp, max_steps: usize) -> Result<bool> {
+        let (journal, history) = (self.0.retention_journal, self.0.retention_history);
+        let mut more = true;
+        for _ in 0..max_steps {
+            more = self
+                .write("pruning", move |tx| {
+                    let more = journal::prune(tx, journal, STEP, now)?;
+                    Ok(history::prune(tx, history, STEP, now)? || more)
+                })
+                .await?;
+            if !more {
+                break;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Whether a commit succeeds.
+    pub async fn ready(&self, now: Timestamp) -> Result<()> {
+        self.write("proving that it works", move |tx| meta::touch(tx, now)).await
+    }
+}
+
+impl Store {
+    async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&transaction::Writing) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        self.0.writer.write(doing, work).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        self.0.writer.read(doing, work).await
+    }
+}

@@ -1,0 +1,177 @@
+//! The tables of the file, and the keys that order them.
+//!
+//! Only `u64`, byte strings and fixed-width bytes are used as types, and every value that is more
+//! than an id is a versioned record of our own (`record.rs`): no release of redb that changes how
+//! it encodes richer types can touch our data.
+
+use jiff::Timestamp;
+use redb::TableDefinition;
+
+use crate::domain::queue::{Operation, State};
+use crate::domain::user::{GroupId, UserId};
+
+pub(super) type Id = [u8; 16];
+/// An instant as bytes that sort as the instants do, to the nanosecond.
+pub(super) type Instant = [u8; 16];
+
+type Definition<K, V> = TableDefinition<'static, K, V>;
+
+/// Schema, identity and epoch of the file.
+pub(super) const META: Definition<&[u8], &[u8]> = TableDefinition::new("meta");
+/// Small facts of other modules.
+pub(super) const MEMOS: Definition<&[u8], &[u8]> = TableDefinition::new("memos");
+/// `user` → `JobRecord`
+pub(super) const JOBS: Definition<&Id, &[u8]> = TableDefinition::new("jobs");
+/// `state · patient · order · user` → due time. The one index over `JOBS`; see [`job_key`].
+pub(super) const JOB_ORDER: Definition<&JobKey, &[u8]> = TableDefinition::new("job_order");
+/// Canonical JSON of a `Chore` → `ChoreRecord`
+pub(super) const CHORES: Definition<&[u8], &[u8]> = TableDefinition::new("chores");
+/// Sequence number → what was accepted or is to be marked. Those above `FOLDED` are still to do.
+pub(super) const JOURNAL: Definition<u64, &[u8]> = TableDefinition::new("journal");
+/// `user` → `Link`, and its reverse.
+pub(super) const LINKS: Definition<&Id, &[u8]> = TableDefinition::new("links");
+pub(super) const LINKED_TO: Definition<&[u8], &Id> = TableDefinition::new("linked_to");
+/// `group` → `GroupRecord`. A group is here exactly as long as it is relevant.
+pub(super) const GROUPS: Definition<&Id, &[u8]> = TableDefinition::new("groups");
+/// `group` → the ids of its direct users, sorted, one after the other.
+pub(super) const GROUP_USERS: Definition<&Id, &[u8]> = TableDefinition::new("group_users");
+pub(super) const SUBSCRIPTIONS: Definition<&[u8], &[u8]> = TableDefinition::new("subscriptions");
+/// Resource path → `RoundRecord`
+pub(super) const ROUNDS: Definition<&[u8], &[u8]> = TableDefinition::new("rounds");
+/// Page number of the full users round in progress → the ids seen on it, one after the other.
+pub(super) const SEEN: Definition<u64, &[u8]> = TableDefinition::new("seen");
+/// `time · user · number` → `Write`, and the two ways it is looked for.
+pub(super) const HISTORY: Definition<&[u8; 33], &[u8]> = TableDefinition::new("history");
+/// `user · time · number`
+pub(super) const HISTORY_OF_USER: Definition<&[u8; 33], &[u8]> = TableDefinition::new("history_of_user");
+/// `operation · time · user · number`, of writes that were applied: the guard counts them.
+pub(super) const APPLIED: Definition<&[u8; 34], &[u8]> = TableDefinition::new("applied");
+
+/// Keys of [`META`].
+pub(super) mod meta {
+    pub const SCHEMA: &[u8] = b"schema";
+    pub const IDENTITY: &[u8] = b"identity";
+    pub const EPOCH: &[u8] = b"epoch";
+    /// The last journal record that has been folded into marks and chores.
+    pub const FOLDED: &[u8] = b"folded";
+    pub const READY: &[u8] = b"ready";
+}
+
+pub(super) fn instant(at: Timestamp) -> Instant {
+    // Flipping the sign bit makes the order of the bytes that of the signed numbers.
+    let nanoseconds = at.as_nanosecond() ^ i128::MIN;
+    nanoseconds.to_be_bytes()
+}
+
+pub(super) fn timestamp(bytes: &[u8]) -> Option<Timestamp> {
+    let bytes: Instant = bytes.try_into().ok()?;
+    Timestamp::from_nanosecond(i128::from_be_bytes(bytes) ^ i128::MIN).ok()
+}
+
+pub(super) type JobKey = [u8; 34];
+
+const fn state_code(state: State) -> u8 {
+    match state {
+        State::Due => 1,
+        State::Waiting => 2,
+        State::Running => 3,
+        State::Parked => 4,
+        State::Held => 5,
+    }
+}
+
+/// Where a job stands: by state; there the urgent before the patient, then by `order`; the id
+/// makes it unique.
+pub(super) fn job_key(state: State, patient: bool, order: Timestamp, user: UserId) -> JobKey {
+    let mut key = [0; 34];
+    key[0] = state_code(state);
+    key[1] = u8::from(patient);
+    key[2..18].copy_from_slice(&instant(order));
+    key[18..].copy_from_slice(user.as_bytes());
+    key
+}
+
+/// The first and the last key a state may have.
+pub(super) fn job_keys(state: State) -> (JobKey, JobKey) {
+    let (mut first, mut last) = ([0; 34], [u8::MAX; 34]);
+    first[0] = state_code(state);
+    last[0] = state_code(state);
+    (first, last)
+}
+
+pub(super) fn user_of(key: &JobKey) -> UserId {
+    UserId::from_bytes(key[18..].try_into().expect("a job key ends in the 16 bytes of an id"))
+}
+
+pub(super) fn history_key(at: Timestamp, user: UserId, number: u8) -> [u8; 33] {
+    let mut key = [number; 33];
+    key[..16].copy_from_slice(&instant(at));
+    key[16..32].copy_from_slice(user.as_bytes());
+    key
+}
+
+pub(super) fn user_history_key(user: UserId, at: Timestamp, number: u8) -> [u8; 33] {
+    let mut key = [number; 33];
+    key[..16].copy_from_slice(user.as_bytes());
+    key[16..32].copy_from_slice(&instant(at));
+    key
+}
+
+pub(super) fn applied_key(operation: Operation, history_key: &[u8; 33]) -> [u8; 34] {
+    let mut key = [0; 34];
+    key[0] = match operation {
+        Operation::Create => 1,
+        Operation::Patch => 2,
+        Operation::Reactivate => 3,
+        Operation::Deactivate => 4,
+    };
+    key[1..].copy_from_slice(history_key);
+    key
+}
+
+/// Ids one after the other, as `GROUP_USERS` and `SEEN` hold them.
+pub(super) fn packed<'a>(ids: impl IntoIterator<Item = &'a UserId>) -> Vec<u8> {
+    ids.into_iter().flat_map(|id| *id.as_bytes()).collect()
+}
+
+pub(super) fn unpacked(bytes: &[u8]) -> impl Iterator<Item = UserId> {
+    bytes.as_chunks().0.iter().map(|id| UserId::from_bytes(*id))
+}
+
+/// Whether sorted packed ids hold `user`.
+pub(super) fn packed_holds(bytes: &[u8], user: UserId) -> bool {
+    bytes.as_chunks().0.binary_search(user.as_bytes()).is_ok()
+}
+
+pub(super) fn group_of(bytes: &Id) -> GroupId {
+    GroupId::from_bytes(*bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_instants_sort_as_the_instants() {
+        let instants = [
+            "-000300-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999999Z",
+            "1970-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.000000001Z",
+        ]
+        .map(|text| text.parse::<Timestamp>().unwrap());
+        assert!(instants.is_sorted_by_key(|at| instant(*at)));
+        for at in instants {
+            assert_eq!(timestamp(&instant(at)), Some(at));
+        }
+    }
+
+    #[test]
+    fn packed_ids_come_back_and_are_found() {
+        let ids: Vec<UserId> = (0..9).map(|n| UserId::from_bytes([n; 16])).collect();
+        let bytes = packed(&ids);
+        assert_eq!(unpacked(&bytes).collect::<Vec<_>>(), ids);
+        assert!(packed_holds(&bytes, ids[4]));
+        assert!(!packed_holds(&bytes, UserId::from_bytes([9; 16])));
+    }
+}

@@ -1,0 +1,290 @@
+//! Links, history, delta rounds, subscriptions and memos.
+
+use std::collections::BTreeMap;
+
+use super::support::*;
+use crate::domain::link::{Baseline, Link};
+use crate::domain::queue::{Change, LinkChange, Operation, Outcome, Reason, Write, WriteResult};
+use crate::domain::subscription::{Resource, Subscription};
+use crate::domain::user::{Attribute, ScimId, Value};
+use crate::store::{PageNext, PageOutcome, PageRecord, Round, Store};
+
+fn scim(text: &str) -> ScimId {
+    ScimId(text.to_owned())
+}
+
+fn link(scim_id: &str) -> Link {
+    let baseline = Baseline { source: Some(Value::text("a")), target: Some(Value::Flag(true)) };
+    Link {
+        scim_id: scim(scim_id),
+        baseline: BTreeMap::from([(Attribute::Emails, baseline)]),
+        confirmed_at: at(1),
+        source_fingerprint: Some("f".to_owned()),
+        deactivated_by_us: false,
+    }
+}
+
+/// Runs a job of this user that ends so.
+async fn settle(store: &Store, n: u8, outcome: Outcome) {
+    store.mark(vec![mark(n, Reason::Operator, 1)], at(1)).await.unwrap();
+    let running = store.claim(1, at(1)).await.unwrap().pop().unwrap();
+    assert_eq!(running.job.user, user(n));
+    store.settle(running, outcome, at(1)).await.unwrap();
+}
+
+async fn put(store: &Store, n: u8, scim_id: &str) {
+    settle(store, n, Outcome { link: LinkChange::Put(Box::new(link(scim_id))), ..done() }).await;
+}
+
+#[tokio::test]
+async fn a_link_is_found_from_both_sides() {
+    let store = fresh();
+    put(&store, 1, "a").await;
+    put(&store, 2, "b").await;
+    assert_eq!(store.link(user(1)).await.unwrap(), Some(link("a")));
+    assert_eq!(store.linked_to(&scim("b")).await.unwrap(), Some(user(2)));
+    assert_eq!(store.links_count().await.unwrap(), 2);
+    settle(&store, 1, done()).await;
+    assert_eq!(store.link(user(1)).await.unwrap(), Some(link("a")), "an outcome without a change keeps it");
+    put(&store, 1, "c").await;
+    assert_eq!(store.linked_to(&scim("a")).await.unwrap(), None, "nobody is linked to the old id any more");
+    assert_eq!(store.linked_to(&scim("c")).await.unwrap(), Some(user(1)));
+    settle(&store, 1, Outcome { link: LinkChange::Remove, ..done() }).await;
+    assert_eq!(store.link(user(1)).await.unwrap(), None);
+    assert_eq!(store.linked_to(&scim("c")).await.unwrap(), None);
+    assert_eq!(store.links_count().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_link_that_was_taken_over_keeps_its_new_owner() {
+    let store = fresh();
+    put(&store, 1, "a").await;
+    put(&store, 2, "a").await;
+    settle(&store, 1, Outcome { link: LinkChange::Remove, ..done() }).await;
+    assert_eq!(store.linked_to(&scim("a")).await.unwrap(), Some(user(2)));
+}
+
+#[tokio::test]
+async fn links_are_listed_by_user_a_page_at_a_time() {
+    let store = fresh();
+    for n in [3, 1, 2] {
+        put(&store, n, &n.to_string()).await;
+    }
+    let list = async |after, limit| {
+        let links = store.links(after, limit).await.unwrap();
+        links.into_iter().map(|(user, _)| user).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 2).await, [user(1), user(2)]);
+    assert_eq!(list(Some(user(2)), 2).await, [user(3)]);
+}
+
+fn write(n: u8, second: i64, operation: Operation, result: WriteResult) -> Write {
+    Write {
+        at: at(second),
+        user: user(n),
+        scim_id: Some(scim("x")),
+        operation,
+        changes: vec![Change { attribute: Attribute::Active, before: None, after: Some(Value::Flag(true)) }],
+        reason: Reason::Delta,
+        evidence: None,
+        result,
+        lag_ms: 5,
+    }
+}
+
+#[tokio::test]
+async fn the_history_is_newest_first_by_user_and_since() {
+    let store = fresh();
+    let applied = |n, second| write(n, second, Operation::Patch, WriteResult::Applied);
+    settle(&store, 1, Outcome { writes: vec![applied(1, 10), applied(1, 30), applied(1, 30)], ..done() })
+        .await;
+    settle(&store, 2, Outcome { writes: vec![applied(2, 20)], ..done() }).await;
+    let list = async |user, since: Option<i64>, limit| {
+        let writes = store.history(user, since.map(at), limit).await.unwrap();
+        writes.into_iter().map(|write| write.at.as_second() - at(0).as_second()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None, 9).await, [30, 30, 20, 10]);
+    assert_eq!(list(None, None, 3).await, [30, 30, 20]);
+    assert_eq!(list(None, Some(20), 9).await, [30, 30, 20]);
+    assert_eq!(list(Some(user(1)), None, 9).await, [30, 30, 10]);
+    assert_eq!(list(Some(user(1)), Some(11), 9).await, [30, 30]);
+    assert_eq!(list(Some(user(2)), None, 9).await, [20]);
+    assert_eq!(store.history(Some(user(2)), None, 1).await.unwrap(), [applied(2, 20)]);
+}
+
+#[tokio::test]
+async fn writes_of_the_kind_that_may_have_happened_are_counted() {
+    let store = fresh();
+    let error = || "503".to_owned();
+    let deactivate = |second, result| write(1, second, Operation::Deactivate, result);
+    let writes = vec![
+        deactivate(10, WriteResult::Applied),
+        deactivate(20, WriteResult::Applied),
+        deactivate(21, WriteResult::NotApplied),
+        deactivate(22, WriteResult::Unknown { error: error() }),
+        deactivate(23, WriteResult::Refused { error: error() }),
+        write(1, 24, Operation::Create, WriteResult::Applied),
+    ];
+    settle(&store, 1, Outcome { writes, ..done() }).await;
+    let count = async |operation, second| store.count_writes(operation, at(second)).await.unwrap();
+    assert_eq!(count(Operation::Deactivate, 0).await, 4);
+    assert_eq!(count(Operation::Deactivate, 20).await, 3);
+    assert_eq!(count(Operation::Deactivate, 23).await, 0);
+    assert_eq!(count(Operation::Create, 0).await, 1);
+    assert_eq!(count(Operation::Patch, 0).await, 0);
+}
+
+#[tokio::test]
+async fn the_history_is_kept_for_its_time_with_everything_that_finds_it() {
+    let store = fresh();
+    let applied = |n, second| write(n, second, Operation::Patch, WriteResult::Applied);
+    for n in 0..=255_u8 {
+        let writes = (1..=3).map(|second| applied(n, second)).collect();
+        settle(&store, n, Outcome { writes, ..done() }).await;
+    }
+    settle(&store, 1, Outcome { writes: vec![applied(1, 100)], ..done() }).await;
+    assert!(store.prune(at(50) + 90 * DAY, 1).await.unwrap(), "one step is not enough");
+    assert_eq!(store.history(None, None, 9999).await.unwrap().len(), 256 * 3 + 1 - 500);
+    assert!(!store.prune(at(50) + 90 * DAY, 9).await.unwrap());
+    assert_eq!(store.history(None, None, 9).await.unwrap(), [applied(1, 100)]);
+    assert_eq!(store.history(Some(user(1)), None, 9).await.unwrap(), [applied(1, 100)]);
+    assert_eq!(store.count_writes(Operation::Patch, at(0)).await.unwrap(), 1);
+}
+
+fn page(marked: &[u8], seen: &[u8], next: PageNext, full: bool, begun: i64) -> PageRecord {
+    PageRecord {
+        marks: marked.iter().map(|n| mark(*n, Reason::Delta, begun)).collect(),
+        seen: seen.iter().map(|n| user(*n)).collect(),
+        next,
+        full,
+        started_at: at(begun),
+    }
+}
+
+fn more(link: &str) -> PageNext {
+    PageNext::More(link.to_owned())
+}
+
+fn end(link: &str) -> PageNext {
+    PageNext::End(link.to_owned())
+}
+
+#[tokio::test]
+async fn a_page_and_its_marks_are_one_and_the_round_goes_on_after_a_restart() {
+    let memory = Memory::default();
+    let store = open(&memory);
+    assert_eq!(store.round(Resource::Users).await.unwrap(), None);
+    let outcome = store.record_page(Resource::Users, page(&[1, 2, 1], &[], more("p2"), false, 10), at(11));
+    assert_eq!(outcome.await.unwrap(), PageOutcome { marked: 2, vanished: 0 });
+    store.close().await;
+
+    let store = open(&memory);
+    let expected = Round {
+        next: "p2".to_owned(),
+        in_progress: true,
+        full: false,
+        started_at: at(10),
+        completed_at: None,
+    };
+    assert_eq!(store.round(Resource::Users).await.unwrap(), Some(expected.clone()));
+    assert_eq!(store.depth(at(12)).await.unwrap().due, 2);
+    store.record_page(Resource::Users, page(&[], &[], end("d1"), false, 10), at(13)).await.unwrap();
+    let over =
+        Round { next: "d1".to_owned(), in_progress: false, completed_at: Some(at(13)), ..expected.clone() };
+    assert_eq!(store.round(Resource::Users).await.unwrap(), Some(over));
+    assert_eq!(store.round(Resource::Groups).await.unwrap(), None);
+
+    store.record_page(Resource::Users, page(&[], &[], more("p2"), false, 20), at(21)).await.unwrap();
+    let next = Round { started_at: at(20), completed_at: Some(at(13)), ..expected };
+    assert_eq!(store.round(Resource::Users).await.unwrap(), Some(next));
+    store.forget_round(Resource::Users).await.unwrap();
+    assert_eq!(store.round(Resource::Users).await.unwrap(), None);
+}
+
+/// A store in which users 1 to 4 are linked, and nothing is to do.
+async fn linked(memory: &Memory) -> Store {
+    let store = open(memory);
+    for n in 1..=4 {
+        put(&store, n, &n.to_string()).await;
+    }
+    store
+}
+
+async fn marked(store: &Store) -> Vec<u8> {
+    let jobs = store.jobs(None, 99, None).await.unwrap();
+    assert!(jobs.iter().all(|job| job.reason == Reason::Delta));
+    jobs.into_iter().map(|job| job.user.as_bytes()[0]).collect()
+}
+
+#[tokio::test]
+async fn a_full_round_marks_linked_users_that_it_did_not_show() {
+    let memory = Memory::default();
+    let store = linked(&memory).await;
+    store.record_page(Resource::Users, page(&[9], &[1, 9], more("p2"), true, 10), at(11)).await.unwrap();
+    store.close().await;
+    let store = open(&memory);
+    store.record_page(Resource::Users, page(&[], &[3], more("p3"), true, 10), at(12)).await.unwrap();
+    let outcome = store.record_page(Resource::Users, page(&[], &[7], end("d"), true, 10), at(13)).await;
+    assert_eq!(outcome.unwrap(), PageOutcome { marked: 0, vanished: 2 });
+    assert_eq!(marked(&store).await, [2, 4, 9]);
+}
+
+#[tokio::test]
+async fn who_was_seen_in_an_abandoned_round_counts_for_nothing() {
+    for forget in [false, true] {
+        let store = linked(&Memory::default()).await;
+        store.record_page(Resource::Users, page(&[], &[1, 2], more("p2"), true, 10), at(11)).await.unwrap();
+        if forget {
+            store.forget_round(Resource::Users).await.unwrap();
+        }
+        let outcome =
+            store.record_page(Resource::Users, page(&[], &[1, 3, 4], end("d"), true, 50), at(51)).await;
+        assert_eq!(outcome.unwrap().vanished, 1);
+        assert_eq!(marked(&store).await, [2]);
+    }
+}
+
+#[tokio::test]
+async fn only_a_full_round_of_users_tells_who_vanished() {
+    let store = linked(&Memory::default()).await;
+    store.record_page(Resource::Users, page(&[], &[1], end("d"), false, 10), at(11)).await.unwrap();
+    store.record_page(Resource::Groups, page(&[], &[], end("d"), true, 10), at(11)).await.unwrap();
+    assert_eq!(marked(&store).await, NOBODY);
+}
+
+#[tokio::test]
+async fn a_directory_that_vanished_is_marked_whole() {
+    let store = fresh();
+    for n in 0..=255 {
+        put(&store, n, &n.to_string()).await;
+    }
+    let page = page(&[], &[], end("d"), true, 10);
+    assert_eq!(store.record_page(Resource::Users, page, at(11)).await.unwrap().vanished, 256);
+    assert_eq!(marked(&store).await.len(), 99);
+}
+
+#[tokio::test]
+async fn subscriptions_and_memos_are_kept() {
+    let memory = Memory::default();
+    let store = open(&memory);
+    let subscription = Subscription {
+        id: "s1".to_owned(),
+        resource: Resource::Users,
+        notification_url: "https://sync.example.com/notifications".to_owned(),
+        expires_at: at(1000),
+        renewed_at: at(0),
+    };
+    store.put_subscription(&subscription).await.unwrap();
+    let renewed = Subscription { expires_at: at(2000), ..subscription.clone() };
+    store.put_subscription(&renewed).await.unwrap();
+    store.put_subscription(&Subscription { id: "s2".to_owned(), ..subscription.clone() }).await.unwrap();
+    store.set_memo("dialect", "put").await.unwrap();
+    store.set_memo("dialect", "cxone").await.unwrap();
+    store.remove_subscription("s2").await.unwrap();
+    store.ready(at(1)).await.unwrap();
+    store.close().await;
+    let store = open(&memory);
+    assert_eq!(store.subscriptions().await.unwrap(), [renewed]);
+    assert_eq!(store.memo("dialect").await.unwrap().as_deref(), Some("cxone"));
+    assert_eq!(store.memo("other").await.unwrap(), None);
+}

@@ -1,0 +1,225 @@
+//! A short life of a store, step by step, and its whole content to compare: what is promised after a
+//! crash is that everything acknowledged is there, and of what was not, all or nothing.
+
+use std::collections::BTreeSet;
+
+use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value};
+
+use super::faulty::Faulty;
+use super::support::*;
+use crate::domain::link::Link;
+use crate::domain::queue::{
+    Chore, ChoreOutcome, LinkChange, News, Operation, Outcome, Reason, State, Write, WriteResult,
+};
+use crate::domain::subscription::Resource;
+use crate::domain::user::{ScimId, UserId};
+use crate::store::error::Fault;
+use crate::store::{
+    ChoreClaim, Claim, Error, GroupMembers, OpenError, PageNext, PageRecord, Replay, Store, tables,
+};
+use crate::telemetry::Metrics;
+
+/// Rows of all tables but the file's own facts, which change at every opening.
+pub type Content = Vec<(&'static str, Vec<u8>, Vec<u8>)>;
+
+pub fn content(store: &Store) -> Result<Content, Error> {
+    store.0.writer.shared().read("reading everything", |tx| {
+        let mut rows = Vec::new();
+        collect(tx, "memos", tables::MEMOS, &mut rows)?;
+        collect(tx, "jobs", tables::JOBS, &mut rows)?;
+        collect(tx, "job_order", tables::JOB_ORDER, &mut rows)?;
+        collect(tx, "chores", tables::CHORES, &mut rows)?;
+        collect(tx, "journal", tables::JOURNAL, &mut rows)?;
+        collect(tx, "links", tables::LINKS, &mut rows)?;
+        collect(tx, "linked_to", tables::LINKED_TO, &mut rows)?;
+        collect(tx, "groups", tables::GROUPS, &mut rows)?;
+        collect(tx, "group_users", tables::GROUP_USERS, &mut rows)?;
+        collect(tx, "subscriptions", tables::SUBSCRIPTIONS, &mut rows)?;
+        collect(tx, "rounds", tables::ROUNDS, &mut rows)?;
+        collect(tx, "seen", tables::SEEN, &mut rows)?;
+        collect(tx, "history", tables::HISTORY, &mut rows)?;
+        collect(tx, "history_of_user", tables::HISTORY_OF_USER, &mut rows)?;
+        collect(tx, "applied", tables::APPLIED, &mut rows)?;
+        let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
+        rows.push(("folded", Vec::new(), folded.to_be_bytes().into()));
+        Ok(rows)
+    })
+}
+
+fn collect<K: Key + 'static, V: Value + 'static>(
+    tx: &ReadTransaction,
+    name: &'static str,
+    table: TableDefinition<'static, K, V>,
+    rows: &mut Content,
+) -> Result<(), Fault> {
+    for row in tx.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        let key = K::as_bytes(&key.value()).as_ref().to_vec();
+        rows.push((name, key, V::as_bytes(&value.value()).as_ref().to_vec()));
+    }
+    Ok(())
+}
+
+pub fn open_on(disk: &Faulty) -> Result<Store, OpenError> {
+    Store::open_on(disk.clone(), at(900), Metrics::new())
+}
+
+/// What runs while the script does.
+#[derive(Default)]
+struct Running {
+    jobs: Vec<Claim>,
+    chores: Vec<ChoreClaim>,
+}
+
+impl Running {
+    fn job(&mut self) -> Claim {
+        self.jobs.pop().expect("the script claimed a job before")
+    }
+}
+
+pub const N_STEPS: usize = 24;
+
+async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Error> {
+    let now = at(10 * i64::try_from(n).unwrap());
+    let many = |n_users: u16| {
+        (0..n_users).map(|n| {
+            let [high, low] = n.to_be_bytes();
+            UserId::from_bytes([high, low, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7])
+        })
+    };
+    let page = |next, full| PageRecord {
+        marks: vec![mark(11, Reason::Delta, 1)],
+        seen: vec![user(11)],
+        next,
+        full,
+        started_at: at(1),
+    };
+    match n {
+        0 => store.accept(vec![news(1), news(2), News::Group { id: group(1) }], now).await,
+        1 => store.set_roots(&BTreeSet::from([group(1)]), now).await.map(drop),
+        2 => {
+            store
+                .accept(vec![News::User { id: user(3), deleted: true }, News::Group { id: group(1) }], now)
+                .await
+        }
+        3 => {
+            running.jobs = store.claim(3, now).await?;
+            Ok(())
+        }
+        4 => store.mark(vec![mark(2, Reason::Operator, 1), mark(4, Reason::Delta, 2)], now).await.map(drop),
+        5 => {
+            let link = Link {
+                scim_id: ScimId("x".to_owned()),
+                baseline: Default::default(),
+                confirmed_at: now,
+                source_fingerprint: None,
+                deactivated_by_us: false,
+            };
+            let outcome =
+                Outcome { link: LinkChange::Put(Box::new(link)), writes: vec![write(now)], ..done() };
+            store.settle(running.job(), outcome, now).await.map(drop)
+        }
+        6 => store.settle(running.job(), again(65), now).await.map(drop),
+        7 => store.settle(running.job(), park(), now).await.map(drop),
+        8 => {
+            running.chores = store.claim_chores(now).await?;
+            assert_eq!(running.chores.len(), 1);
+            Ok(())
+        }
+        9 => {
+            let members = GroupMembers { users: many(40).collect(), groups: [group(2)].into() };
+            store.record_group(group(1), members, now).await.map(drop)
+        }
+        10 => {
+            let chore = running.chores.pop().expect("claimed before");
+            store.settle_chore(chore, ChoreOutcome::Done { next_at: Some(at(500)) }, now).await
+        }
+        11 => store
+            .record_page(Resource::Users, page(PageNext::More("p".repeat(300)), true), now)
+            .await
+            .map(drop),
+        12 => store
+            .record_page(Resource::Users, page(PageNext::End("d".repeat(300)), true), now)
+            .await
+            .map(drop),
+        13 => store.accept(many(90).map(|id| News::User { id, deleted: false }).collect(), now).await,
+        14 => {
+            running.jobs = store.claim(4, now).await?;
+            Ok(())
+        }
+        15 => store.settle(running.job(), hold(), now).await.map(drop),
+        16 => store.settle(running.job(), recheck(900), now).await.map(drop),
+        17 => store.retry(None, &[State::Parked, State::Held], now).await.map(drop),
+        18 => store.replay(Replay { since: Some(at(0)), ..Replay::default() }, now).await.map(drop),
+        19 => store.schedule(Chore::FullCompare, now, now).await,
+        20 => {
+            let members = GroupMembers { users: many(20).collect(), groups: BTreeSet::new() };
+            store.record_group(group(1), members, now).await.map(drop)
+        }
+        21 => store.set_memo("dialect", "put").await,
+        22 => store.prune(now + 100 * DAY, 1).await.map(drop),
+        23 => store.drop_job(user(4)).await.map(drop),
+        _ => unreachable!("the script has {N_STEPS} steps"),
+    }
+}
+
+fn write(now: jiff::Timestamp) -> Write {
+    Write {
+        at: now,
+        user: user(3),
+        scim_id: None,
+        operation: Operation::Create,
+        changes: Vec::new(),
+        reason: Reason::Notification,
+        evidence: None,
+        result: WriteResult::Applied,
+        lag_ms: 1,
+    }
+}
+
+/// Runs the script until something fails. How many steps were acknowledged. `opened` is called before
+/// the first of them, `after` after each.
+pub async fn run(disk: &Faulty, opened: impl FnOnce(), mut after: impl FnMut()) -> usize {
+    let store = open_on(disk).expect("the disk fails only later");
+    opened();
+    let mut running = Running::default();
+    for n in 0..N_STEPS {
+        if step(n, &store, &mut running).await.is_err() {
+            // The handle is not closed: this is a crash.
+            return n;
+        }
+        after();
+    }
+    store.close().await;
+    N_STEPS
+}
+
+/// What must be found after a restart, by the number of steps that were acknowledged.
+pub struct Expected(pub Vec<Content>);
+
+impl Expected {
+    pub async fn by_a_run_without_faults() -> Self {
+        let disk = Faulty::default();
+        let mut images = Vec::new();
+        drop(open_on(&disk).unwrap());
+        images.push(disk.after_kill());
+        run(&disk, || {}, || images.push(disk.after_kill())).await;
+        let contents = images.into_iter().map(|image| {
+            let store = open_on(&Faulty::holding(image)).unwrap();
+            content(&store).unwrap()
+        });
+        Self(contents.collect())
+    }
+
+    /// All that was acknowledged is there, and the step under way is there whole or not at all.
+    pub fn check(&self, n_acknowledged: usize, image: &Faulty, told: &dyn std::fmt::Display) {
+        let store = open_on(image).unwrap_or_else(|error| panic!("{told}: {error:?}"));
+        let found = content(&store).unwrap_or_else(|error| panic!("{told}: {error:?}"));
+        let allowed = &self.0[n_acknowledged..=(n_acknowledged + 1).min(N_STEPS)];
+        assert!(
+            allowed.contains(&found),
+            "{told}: after {n_acknowledged} steps the store is as after {:?}",
+            self.0.iter().position(|content| *content == found)
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! What the rules of the store see of the engine: tables to read, tables to write, the journal's
+//! next number, and a note whether anything changed.
+
+use std::cell::Cell;
+
+use redb::{Key, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
+
+use super::error::Fault;
+use super::record::{EncodedPart, joined};
+use super::tables::JOURNAL;
+
+/// Tables to read, in a transaction of either kind.
+pub(super) trait Reading {
+    fn read<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, Fault>;
+}
+
+impl Reading for ReadTransaction {
+    fn read<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, Fault> {
+        Ok(self.open_table(table)?)
+    }
+}
+
+/// The one write transaction of a batch.
+pub(super) struct Writing {
+    engine: WriteTransaction,
+    next_journal: Cell<u64>,
+    dirty: Cell<bool>,
+    news: Cell<bool>,
+}
+
+impl Reading for Writing {
+    fn read<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, Fault> {
+        Ok(self.engine.open_table(table)?)
+    }
+}
+
+impl Writing {
+    pub fn new(mut engine: WriteTransaction, next_journal: u64) -> Self {
+        // Two phases: the file may hold text from outside, and redb advises them for that. Quick
+        // repair: a start after a crash need not walk the whole file for its free pages.
+        engine.set_two_phase_commit(true);
+        engine.set_quick_repair(true);
+        Self {
+            engine,
+            next_journal: Cell::new(next_journal),
+            dirty: Cell::new(false),
+            news: Cell::new(false),
+        }
+    }
+
+    /// A table to write. Opening it is taken as a change: a batch that opened none is not committed.
+    pub fn write<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<Table<'_, K, V>, Fault> {
+        self.dirty.set(true);
+        Ok(self.engine.open_table(table)?)
+    }
+
+    /// Adds one record to the journal.
+    pub fn journal(&self, parts: &[EncodedPart]) -> Result<(), Fault> {
+        let number = self.next_journal.get();
+        self.write(JOURNAL)?.insert(number, joined(parts).as_slice())?;
+        self.next_journal.set(number + 1);
+        self.announce();
+        Ok(())
+    }
+
+    /// There is something to do that was not there before: sleepers are woken after the commit.
+    pub fn announce(&self) {
+        self.news.set(true);
+    }
+
+    pub fn has_news(&self) -> bool {
+        self.news.get()
+    }
+
+    pub fn next_journal(&self) -> u64 {
+        self.next_journal.get()
+    }
+
+    /// Commits when anything changed. `false` when there was nothing to commit.
+    pub fn finish(self) -> Result<bool, Fault> {
+        if self.dirty.get() {
+            self.engine.commit()?;
+            Ok(true)
+        } else {
+            self.engine.abort()?;
+            Ok(false)
+        }
+    }
+}
