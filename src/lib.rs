@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod graph;
 pub mod outbound;
 pub mod random;
 pub mod shutdown;
