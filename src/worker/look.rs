@@ -1,0 +1,177 @@
+//! Reads what both sides show of one user. A read that fails is an error, never an absence.
+
+use crate::clock::until;
+use crate::cxone::{self, Search};
+use crate::domain::evidence::Evidence;
+use crate::domain::link::Link;
+use crate::domain::observed::Observed;
+use crate::domain::plan::{Source, Target};
+use crate::domain::queue::{Job, Reason};
+use crate::domain::rules::MatchKey;
+use crate::domain::user::{Attribute, Membership, SourceUser, TargetUser, UserId, Value};
+
+use super::Worker;
+use super::failure::{CXONE, GRAPH, Stopped};
+
+/// Both sides, as they are now.
+#[derive(Debug)]
+pub struct Look {
+    pub source: Source,
+    pub membership: Membership,
+    pub target: Target,
+    /// The CXone user with everything we do not understand, for the patch.
+    pub found: Option<cxone::User>,
+    pub link: Option<Link>,
+    /// Found neither in the directory nor among its deleted items, since then.
+    pub absent_since: Option<jiff::Timestamp>,
+}
+
+/// What is known of a user before the look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    pub removed: Option<crate::domain::evidence::RemovedReason>,
+    pub absent_since: Option<jiff::Timestamp>,
+    /// Details that a delta page gave after this are as good as a read.
+    pub latest_news_at: Option<jiff::Timestamp>,
+    /// The baseline may stand for the target, while it is young. Not after a run that failed.
+    pub believes: bool,
+}
+
+impl Known {
+    pub fn of(job: &Job) -> Self {
+        // A recheck is there because an earlier read may have been too old: it reads for itself.
+        let latest_news_at = (job.reason != Reason::Recheck).then_some(job.latest_news_at);
+        let believes = job.attempts <= 1;
+        Self { removed: job.removed, absent_since: job.absent_since, latest_news_at, believes }
+    }
+}
+
+impl Worker {
+    pub(super) async fn look(&self, user: UserId, known: Known) -> Result<Look, Stopped> {
+        let (source, absent_since) = self.look_at_source(user, known).await?;
+        let membership = self.store.membership(user).await?;
+        let link = self.store.link(user).await?;
+        let (target, found) = self.look_at_target(user, &source, link.as_ref(), known.believes).await?;
+        Ok(Look { source, membership, target, found, link, absent_since })
+    }
+
+    async fn look_at_source(
+        &self,
+        user: UserId,
+        known: Known,
+    ) -> Result<(Source, Option<jiff::Timestamp>), Stopped> {
+        let now = self.clock.now();
+        if let Some(news_at) = known.latest_news_at
+            && let Some(details) = self.running.details.take(user, news_at, now)
+        {
+            return Ok((Source::Present(details), None));
+        }
+        if let Observed::Present(found) = self.graph.user(user).await? {
+            self.running.circuits.reached(GRAPH);
+            return Ok((Source::Present(found), None));
+        }
+        // 404 is no evidence: a replica may lag behind the creation, or the user is soft-deleted.
+        if let Observed::Present(item) = self.graph.deleted_item(user).await? {
+            self.running.circuits.reached(GRAPH);
+            return Ok((Source::Gone(Evidence::in_deleted_items(&item)), None));
+        }
+        self.running.circuits.reached(GRAPH);
+        let since = known.absent_since.unwrap_or(now);
+        let evidence =
+            known.removed.map(Evidence::removed_in_delta).or_else(|| Evidence::absent_twice(since, now));
+        Ok((evidence.map_or(Source::Unknown, Source::Gone), Some(since)))
+    }
+
+    async fn look_at_target(
+        &self,
+        user: UserId,
+        source: &Source,
+        link: Option<&Link>,
+        believes: bool,
+    ) -> Result<(Target, Option<cxone::User>), Stopped> {
+        // Nothing is decided about an unclear source, and somebody who is gone and was never
+        // linked has nothing to be matched by: no call is spent.
+        let present = match (source, link) {
+            (Source::Unknown, _) | (Source::Gone(_), None) => return Ok((Target::Absent, None)),
+            (Source::Present(present), _) => Some(present),
+            (Source::Gone(_), Some(_)) => None,
+        };
+        if let Some(link) = link {
+            // Two users whose first runs crossed may have been linked to one account.
+            if let Some(by) = self.store.linked_to(&link.scim_id).await?
+                && by != user
+            {
+                return Ok((Target::Taken { id: link.scim_id.clone(), by }, None));
+            }
+            if believes && let Some(believed) = self.believed(link) {
+                return Ok((Target::Found(believed), None));
+            }
+            let found = self.cxone.get(&link.scim_id).await?;
+            self.running.circuits.reached(CXONE);
+            if let Observed::Present(found) = found {
+                return Ok((Target::Found(found.view.clone()), Some(found)));
+            }
+        }
+        match present {
+            Some(present) => self.find(user, present).await,
+            None => Ok((Target::Absent, None)),
+        }
+    }
+
+    /// The target as the baseline shows it, while that is young enough to be believed.
+    fn believed(&self, link: &Link) -> Option<TargetUser> {
+        let trust = self.settings.trust_baseline_for;
+        if trust.is_zero() || until(link.confirmed_at, self.clock.now()) >= trust {
+            return None;
+        }
+        let shown = |(attribute, baseline): (&Attribute, &crate::domain::link::Baseline)| {
+            Some((*attribute, baseline.target.clone()?))
+        };
+        Some(TargetUser {
+            id: link.scim_id.clone(),
+            attributes: link.baseline.iter().filter_map(shown).collect(),
+        })
+    }
+
+    /// Looks an unlinked user up in the configured order.
+    async fn find(
+        &self,
+        user: UserId,
+        present: &SourceUser,
+    ) -> Result<(Target, Option<cxone::User>), Stopped> {
+        let mut asked = false;
+        for &key in &self.settings.rules.matching {
+            let Some(value) = self.match_value(key, present) else { continue };
+            let hit = self.cxone.find(key, &value).await?;
+            self.running.circuits.reached(CXONE);
+            match hit {
+                Search::Refused => {}
+                Search::None => asked = true,
+                Search::Many(hits) => return Ok((Target::Ambiguous { key, hits }, None)),
+                Search::One(found) => {
+                    let id = found.view.id.clone();
+                    return Ok(match self.store.linked_to(&id).await? {
+                        Some(by) if by != user => (Target::Taken { id, by }, None),
+                        _ => (Target::Found(found.view.clone()), Some(found)),
+                    });
+                }
+            }
+        }
+        Ok((if asked { Target::Absent } else { Target::Unmatchable }, None))
+    }
+
+    fn match_value(&self, key: MatchKey, present: &SourceUser) -> Option<String> {
+        let attribute = match key {
+            MatchKey::Id => return Some(present.id.to_string()),
+            MatchKey::ExternalId => Attribute::ExternalId,
+            MatchKey::UserName => Attribute::UserName,
+            MatchKey::Email => Attribute::Emails,
+        };
+        let expression = self.settings.rules.attributes.get(&attribute)?.from.as_ref()?;
+        match expression.evaluate(&present.properties) {
+            Ok(Some(Value::Text(text))) if !text.trim().is_empty() => Some(text),
+            // A mapping that fails is reported by `decide`, with its attribute.
+            _ => None,
+        }
+    }
+}

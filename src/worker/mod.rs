@@ -1,0 +1,260 @@
+//! Takes due jobs off the queue and runs them, never two for one user at once.
+//!
+//! The races, and where each is settled:
+//! - News arrives while a user's job runs: the mark raises the generation, and `settle` with the
+//!   older one makes the job due again (`store`).
+//! - A delta page is older than news that arrived after it was asked for: its details are used only
+//!   when its request began after the latest news of the job ([`details`]).
+//! - Two rounds of one delta query: a lock per resource ([`rounds`]).
+//! - Many deactivations decide at once: the guard counts those under way ([`guard`]).
+//! - The process dies between a write and its settlement: the next start looks again and finds
+//!   nothing to do.
+
+mod act;
+mod circuit;
+mod details;
+pub mod failure;
+mod groups;
+mod guard;
+pub mod inspect;
+mod job;
+mod look;
+mod rounds;
+mod subscriptions;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tracing::{debug, error, info, warn};
+
+use crate::clock::Clock;
+use crate::cxone::Cxone;
+use crate::domain::guard::Budget;
+use crate::domain::queue::{Job, Outcome, Settlement};
+use crate::domain::rules::Rules;
+use crate::graph::Graph;
+use crate::graph::notification::Verifier;
+use crate::outbound::Url;
+use crate::random::Random;
+use crate::shutdown::{Shutdown, Tasks};
+use crate::store::{self, Claim, Store};
+use crate::telemetry::{Metrics, OutcomeLabel};
+
+pub use circuit::CircuitState;
+
+/// Jobs under way at once. Most of them wait for one of the few connections to CXone; together they
+/// fill the batches to Graph.
+const JOBS_AT_ONCE: usize = 128;
+
+/// Under which key the store keeps what was learned of the target's dialect.
+pub const LEARNED_MEMO: &str = "cxone_learned";
+
+/// What the worker is configured to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub rules: Rules,
+    pub deactivations: Budget,
+    pub max_attempts: u32,
+    /// How long after a look that found nothing to do a notified user is looked at once more.
+    pub recheck_after: Duration,
+    /// From this many due jobs on, one delta round is asked for the details of all.
+    pub burst_threshold: usize,
+    pub poll_interval: Duration,
+    pub full_compare_interval: Duration,
+    /// For this long after a look at CXone its result is believed; zero: never.
+    pub trust_baseline_for: Duration,
+    /// Everything but the writes.
+    pub observe: bool,
+    /// Where Graph calls us. `None`: it cannot, and only the poll finds changes.
+    pub urls: Option<WebhookUrls>,
+}
+
+/// The addresses Graph is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookUrls {
+    pub notification: Url,
+    pub lifecycle: Url,
+}
+
+/// The parts a worker works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub settings: Settings,
+    pub store: Store,
+    pub graph: Graph,
+    pub cxone: Cxone,
+    pub verifier: Arc<Verifier>,
+    pub clock: Clock,
+    pub random: Random,
+    pub tasks: Tasks,
+    pub shutdown: Shutdown,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What comes with running: state that is rebuilt after a restart.
+#[derive(Debug, Default)]
+struct Running {
+    circuits: circuit::Circuits,
+    details: details::Details,
+    rounds: rounds::Locks,
+    guard: guard::UnderWay,
+    /// A slot is free again, and what the run learned of the circuits may let more jobs start.
+    freed: Notify,
+    /// Renewing and creating subscriptions, one at a time: an operator's command and the watch
+    /// must not both create one.
+    subscriptions: Mutex<()>,
+}
+
+/// The worker. Clones are the same worker.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    parts: Arc<Parts>,
+    running: Arc<Running>,
+}
+
+impl std::ops::Deref for Worker {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Worker {
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts), running: Arc::default() }
+    }
+
+    /// The state of the way to each API.
+    pub fn circuits(&self) -> Vec<(&'static str, CircuitState)> {
+        self.running.circuits.states()
+    }
+
+    /// Claims and runs jobs until shutdown. An error of the store ends it: nothing may be decided
+    /// on a queue that cannot be written.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let slots = Arc::new(Semaphore::new(JOBS_AT_ONCE.max(2 * self.settings.burst_threshold)));
+        let (failed, mut failures) = mpsc::unbounded_channel::<store::Error>();
+        while !self.shutdown.is_requested() {
+            if let Ok(error) = failures.try_recv() {
+                return Err(error).context("cannot settle a job");
+            }
+            // The ticket comes before the look, or news in between would be slept through.
+            let changed = self.store.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+
+            let now = self.clock.now();
+            let (room, wake_at) = match self.running.circuits.admission(now, &self.neighbours_closed_until())
+            {
+                circuit::Admission::Open => (slots.available_permits(), None),
+                circuit::Admission::Probe => (slots.available_permits().min(1), None),
+                circuit::Admission::Closed { until } => (0, Some(until)),
+            };
+            let claims = if room > 0 {
+                self.store.claim(room, now).await.context("cannot claim jobs")?
+            } else {
+                Vec::new()
+            };
+            if !claims.is_empty() {
+                self.start(claims, &slots, &failed).await;
+                continue;
+            }
+            let next = match wake_at {
+                Some(at) => at,
+                // All slots are taken: the next settled job wakes us.
+                None if room == 0 => Timestamp::MAX,
+                None => {
+                    self.store.next_due(now).await.context("cannot read the queue")?.unwrap_or(Timestamp::MAX)
+                }
+            };
+            // While nothing may be claimed, changes of the queue are no reason to look.
+            let may_claim = room > 0;
+            tokio::select! {
+                () = changed, if may_claim => {}
+                () = self.running.freed.notified(), if !may_claim => {}
+                () = self.clock.sleep_until(next) => {}
+                () = self.shutdown.requested() => {}
+                Some(error) = failures.recv() => return Err(error).context("cannot settle a job"),
+            }
+        }
+        info!("worker stops: no more claims");
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        claims: Vec<Claim>,
+        slots: &Arc<Semaphore>,
+        failed: &mpsc::UnboundedSender<store::Error>,
+    ) {
+        if claims.len() >= self.settings.burst_threshold {
+            self.refresh_details(claims.iter().map(|claim| claim.job.user).collect()).await;
+        }
+        for claim in claims {
+            let slot = slots.clone().try_acquire_owned().expect("claims are never more than the free slots");
+            let (worker, failed) = (self.clone(), failed.clone());
+            self.tasks.spawn(async move {
+                if let Err(error) = worker.run_one(claim).await {
+                    // The receiver is gone only when the worker is ending already.
+                    failed.send(error).ok();
+                }
+                drop(slot);
+                worker.running.freed.notify_one();
+            });
+        }
+    }
+
+    async fn run_one(&self, claim: Claim) -> Result<(), store::Error> {
+        let job = claim.job.clone();
+        // A task of its own, so that a panic ends this run only and still counts as an attempt.
+        let run = tokio::spawn({
+            let (worker, job) = (self.clone(), job.clone());
+            async move { worker.run_job(&job).await }
+        });
+        // The pass is given back when it is dropped: after the settlement, when the history has the
+        // deactivation that the guard counts.
+        let (outcome, _pass) = match run.await {
+            Ok(Ok(run)) => run,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                error!(user.id = %job.user, "the run of user {} panicked", job.user);
+                (self.panicked(&job), None)
+            }
+        };
+        self.count(&job, &outcome);
+        let settled = self.store.settle(claim, outcome, self.clock.now()).await?;
+        debug!(user.id = %job.user, job.remarked = settled.remarked, "settled user {}", job.user);
+        Ok(())
+    }
+
+    fn count(&self, job: &Job, outcome: &Outcome) {
+        let user = job.user;
+        let label = match &outcome.settlement {
+            Settlement::Done { .. } => "done",
+            // The error itself may quote the neighbour, who may quote a name: it is kept with the
+            // job, for `queue show`, and not logged.
+            Settlement::Again { .. } => {
+                debug!(user.id = %user, job.attempt = job.attempts, "will run user {user} again");
+                "again"
+            }
+            Settlement::Park { code, .. } => {
+                warn!(user.id = %user, job.attempt = job.attempts, reason = code, "parked user {user}; see `cxone-sync queue show {user}`");
+                "parked"
+            }
+            Settlement::Hold { code, .. } => {
+                warn!(user.id = %user, reason = code, "held user {user} for an operator; see `cxone-sync queue show {user}`");
+                "held"
+            }
+        };
+        self.metrics.jobs.get_or_create(&OutcomeLabel::of(label)).inc();
+    }
+
+    /// While a neighbour asks to wait, claiming would only hand out jobs that fail at once.
+    fn neighbours_closed_until(&self) -> [Option<Timestamp>; 2] {
+        [self.graph.closed_until(), self.cxone.closed_until()]
+    }
+}
