@@ -13,4 +13,5 @@ pub mod random;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod web;
 pub mod worker;

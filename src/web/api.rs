@@ -1,0 +1,188 @@
+//! The admin API: what commands ask for and order. Everything that causes work does so by marking.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::private::PrivateState;
+use super::wire::{
+    ApiError, DropRequest, Dropped, Jobs, PlanRequest, Query, ReplayRequest, RetryRequest, Sent, Stats,
+    SyncRequest, UserEntry, Users, Writes, user_id, user_name,
+};
+use crate::domain::queue::{self, Mark, Reason};
+use crate::domain::user::UserId;
+use crate::store::Replay;
+
+/// Entries in one answer, and users in one request.
+const MOST: usize = 1000;
+const USUAL: usize = 100;
+/// Writes shown beside a job.
+const RECENT: usize = 20;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+type Ours = State<Arc<PrivateState>>;
+
+pub fn router() -> Router<Arc<PrivateState>> {
+    Router::new()
+        .route("/queue", get(jobs))
+        .route("/queue/stats", get(stats))
+        .route("/queue/replay", post(replay))
+        .route("/queue/retry", post(retry))
+        .route("/queue/drop", post(drop_jobs))
+        .route("/queue/{user}", get(entry))
+        .route("/sync", post(sync))
+        .route("/plan", post(plan))
+        .route("/explain/{user}", get(explain))
+        .route("/history", get(history))
+        .route("/subscriptions", get(subscriptions).post(subscribe))
+        .route("/subscriptions/{id}", delete(unsubscribe))
+        .route("/subscriptions/{id}/renew", post(renew))
+}
+
+async fn jobs(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Jobs> {
+    let query = Query::read(query.as_deref(), &["state", "limit", "after"])?;
+    let (state, limit, after) = (query.state()?, query.limit(USUAL, MOST)?, query.user("after")?);
+    Ok(Json(Jobs { jobs: ours.store.jobs(state, limit, after).await? }))
+}
+
+async fn stats(State(ours): Ours) -> Answer<Stats> {
+    let depth = ours.store.depth(ours.clock.now()).await?.into();
+    Ok(Json(Stats { depth, chores: ours.store.chores().await? }))
+}
+
+async fn entry(State(ours): Ours, Path(user): Path<String>) -> Answer<UserEntry> {
+    let user = user_id(&user)?;
+    let (job, link) = (ours.store.job(user).await?, ours.store.link(user).await?);
+    let history = ours.store.history(Some(user), None, RECENT).await?;
+    Ok(Json(UserEntry { job, link, history }))
+}
+
+async fn replay(State(ours): Ours, Sent(asked): Sent<ReplayRequest>) -> Answer<Users> {
+    let users = few(asked.users.unwrap_or_default())?;
+    let (parked, all) = (asked.parked.unwrap_or(false), asked.all.unwrap_or(false));
+    if asked.since.is_none() && users.is_empty() && !parked && !all {
+        return Err(ApiError::invalid("say what to replay: since, users, parked or all"));
+    }
+    let dry_run = asked.dry_run.unwrap_or(false);
+    let replay = Replay { since: asked.since, users, parked, all, dry_run };
+    let users = ours.store.replay(replay, ours.clock.now()).await?;
+    if !dry_run {
+        tracing::info!(users, "an operator replayed {users} users");
+    }
+    Ok(Json(Users { users }))
+}
+
+async fn retry(State(ours): Ours, Sent(asked): Sent<RetryRequest>) -> Answer<Users> {
+    const STOPPED: [queue::State; 3] = [queue::State::Waiting, queue::State::Parked, queue::State::Held];
+    let users = asked.users.map(few).transpose()?.filter(|users| !users.is_empty());
+    let states = asked.states.unwrap_or_default();
+    if users.is_none() && states.is_empty() {
+        return Err(ApiError::invalid("say what to retry: users, states or both"));
+    }
+    if let Some(state) = states.iter().find(|state| !STOPPED.contains(state)) {
+        let message =
+            format!("a job that is {} needs no retry; there are: waiting, parked, held", state.name());
+        return Err(ApiError::invalid(message));
+    }
+    let states = if states.is_empty() { STOPPED.to_vec() } else { states };
+    let users = ours.store.retry(users, &states, ours.clock.now()).await?;
+    tracing::info!(users, "an operator had {users} users tried again");
+    Ok(Json(Users { users }))
+}
+
+async fn drop_jobs(State(ours): Ours, Sent(asked): Sent<DropRequest>) -> Answer<Dropped> {
+    let mut dropped = 0;
+    for user in few(asked.users)? {
+        if ours.store.drop_job(user).await? {
+            dropped += 1;
+            tracing::info!(user.id = %user, "an operator dropped the job of user {user}");
+        }
+    }
+    Ok(Json(Dropped { dropped }))
+}
+
+fn few(users: Vec<UserId>) -> Result<Vec<UserId>, ApiError> {
+    if users.len() > MOST {
+        return Err(ApiError::invalid(format!("at most {MOST} users can be named at once")));
+    }
+    Ok(users)
+}
+
+async fn sync(State(ours): Ours, Sent(asked): Sent<SyncRequest>) -> Answer<Value> {
+    let user = match (asked.user, asked.all.unwrap_or(false)) {
+        (Some(user), false) => user,
+        (None, true) => return Ok(Json(ours.operations.sync_all().await?)),
+        _ => return Err(ApiError::invalid("say whom to sync: either user or all")),
+    };
+    let user = resolve(&ours, user_name(&user)?).await?;
+    let news_at = ours.clock.now();
+    let mark = Mark { user, reason: Reason::Operator, news_at, urgent: false, removed: None };
+    ours.store.mark(vec![mark], news_at).await?;
+    tracing::info!(user.id = %user, "an operator marked user {user}");
+    Ok(Json(json!({ "user": user })))
+}
+
+/// Only a sign-in name needs Graph.
+async fn resolve(ours: &PrivateState, user: &str) -> Result<UserId, ApiError> {
+    if let Ok(id) = user.parse() {
+        return Ok(id);
+    }
+    let found = ours.operations.resolve(user.to_owned()).await?;
+    found.get("user").and_then(Value::as_str).and_then(|id| id.parse().ok()).ok_or_else(|| {
+        let status = axum::http::StatusCode::NOT_FOUND;
+        ApiError::new(status, "unknown_user", "the directory has no user of that name")
+    })
+}
+
+async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value> {
+    let (users, all) = (asked.users.unwrap_or_default(), asked.all.unwrap_or(false));
+    if users.is_empty() != all {
+        return Err(ApiError::invalid("say whom to plan for: either users or all"));
+    }
+    if users.len() > MOST {
+        return Err(ApiError::invalid(format!("at most {MOST} users can be named at once")));
+    }
+    let users = users.iter().map(|user| user_name(user).map(str::to_owned)).collect::<Result<_, _>>()?;
+    Ok(Json(ours.operations.plan(users, all).await?))
+}
+
+async fn explain(State(ours): Ours, Path(user): Path<String>) -> Answer<Value> {
+    Ok(Json(ours.operations.explain(user_name(&user)?.to_owned()).await?))
+}
+
+async fn history(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Writes> {
+    let query = Query::read(query.as_deref(), &["user", "since", "limit"])?;
+    let (user, since, limit) = (query.user("user")?, query.time("since")?, query.limit(USUAL, MOST)?);
+    Ok(Json(Writes { writes: ours.store.history(user, since, limit).await? }))
+}
+
+async fn subscriptions(State(ours): Ours) -> Answer<Value> {
+    Ok(Json(ours.operations.subscriptions().await?))
+}
+
+async fn subscribe(State(ours): Ours) -> Answer<Value> {
+    Ok(Json(ours.operations.subscribe().await?))
+}
+
+async fn renew(State(ours): Ours, Path(id): Path<String>) -> Answer<Value> {
+    Ok(Json(ours.operations.renew(subscription_id(id)?).await?))
+}
+
+async fn unsubscribe(State(ours): Ours, Path(id): Path<String>) -> Answer<Value> {
+    Ok(Json(ours.operations.unsubscribe(subscription_id(id)?).await?))
+}
+
+/// Graph's are GUIDs, but documented as opaque: what could leave its path segment is refused.
+fn subscription_id(id: String) -> Result<String, ApiError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if id.is_empty() || id.len() > 128 || !id.chars().all(plain) {
+        return Err(ApiError::invalid("that is not the id of a subscription"));
+    }
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests;

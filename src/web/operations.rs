@@ -1,0 +1,172 @@
+//! The way from the admin API to what needs Graph, CXone or the worker.
+//!
+//! The API only asks; whoever owns the receiver ([`Operations::channel`]) answers. A request whose
+//! client has gone away, or that waited too long, is no longer listened for: `reply.is_closed()`.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+/// Where the answer goes. Not answering at all shows as 503 `no_answer`.
+pub type Reply = oneshot::Sender<Result<Value, OperationError>>;
+
+/// A question the API cannot answer from the store. The JSON named is what the client gets.
+#[derive(Debug)]
+pub enum Operation {
+    /// Which user has this sign-in name: `{"user": "<object id>"}`.
+    Resolve { user: String, reply: Reply },
+    /// What would happen to these users, by id or sign-in name, or to all: `{"plans": […]}`.
+    Plan { users: Vec<String>, all: bool, reply: Reply },
+    /// Every step of the decision about one user, by id or sign-in name: an object.
+    Explain { user: String, reply: Reply },
+    /// What Graph has: `{"subscriptions": […]}`.
+    Subscriptions { reply: Reply },
+    /// Checks the public URL, then creates or adopts: `{"check": {…}, "subscriptions": […]}`.
+    Subscribe { reply: Reply },
+    /// Renews one: the renewed subscription.
+    Renew { id: String, reply: Reply },
+    /// Deletes one: `{}`.
+    Unsubscribe { id: String, reply: Reply },
+    /// Has everybody looked at: an object.
+    SyncAll { reply: Reply },
+    /// What `/status` adds to what the store knows: `{"circuits": …, "tokens": …, "dialect": …}`.
+    Status { reply: Reply },
+}
+
+/// Why there is no answer, as the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct OperationError {
+    /// For programs, such as `not_found`.
+    pub code: &'static str,
+    /// For people. No secrets.
+    pub message: String,
+    /// The HTTP status, 400 to 599.
+    pub status: u16,
+}
+
+impl OperationError {
+    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), status }
+    }
+}
+
+/// Asks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Operations(mpsc::Sender<Operation>);
+
+/// Questions that wait to be taken up; more wait in line at the sender, each under its own timeout.
+const WAITING: usize = 16;
+
+/// One read or write at a neighbour, retries of its token included.
+const SHORT: Duration = Duration::from_secs(60);
+/// A look at every user.
+const LONG: Duration = Duration::from_secs(30 * 60);
+/// What `/status` waits for.
+const GLANCE: Duration = Duration::from_secs(2);
+
+impl Operations {
+    /// The asking and the answering end.
+    pub fn channel() -> (Self, mpsc::Receiver<Operation>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    pub async fn resolve(&self, user: String) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Resolve { user, reply }).await
+    }
+
+    pub async fn plan(&self, users: Vec<String>, all: bool) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Plan { users, all, reply }).await
+    }
+
+    pub async fn explain(&self, user: String) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Explain { user, reply }).await
+    }
+
+    pub async fn subscriptions(&self) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Subscriptions { reply }).await
+    }
+
+    pub async fn subscribe(&self) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Subscribe { reply }).await
+    }
+
+    pub async fn renew(&self, id: String) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Renew { id, reply }).await
+    }
+
+    pub async fn unsubscribe(&self, id: String) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Unsubscribe { id, reply }).await
+    }
+
+    pub async fn sync_all(&self) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::SyncAll { reply }).await
+    }
+
+    pub async fn status(&self) -> Result<Value, OperationError> {
+        self.ask(GLANCE, |reply| Operation::Status { reply }).await
+    }
+
+    async fn ask(
+        &self,
+        patience: Duration,
+        operation: impl FnOnce(Reply) -> Operation,
+    ) -> Result<Value, OperationError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            let closed = || OperationError::new(503, "not_running", "the service is not running");
+            self.0.send(operation(reply)).await.map_err(|_| closed())?;
+            let lost = || OperationError::new(503, "no_answer", "the service gave no answer");
+            answer.await.map_err(|_| lost())?
+        };
+        tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", patience.as_secs());
+            Err(OperationError::new(504, "timeout", message))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_answer_comes_back() {
+        let (operations, mut asked) = Operations::channel();
+        let answering = tokio::spawn(async move {
+            let Some(Operation::Renew { id, reply }) = asked.recv().await else { panic!("not a renewal") };
+            reply.send(Ok(Value::from(id))).unwrap();
+        });
+        assert_eq!(operations.renew("abc".to_owned()).await, Ok(Value::from("abc")));
+        answering.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_anybody_to_answer_it_is_a_503() {
+        let (operations, asked) = Operations::channel();
+        drop(asked);
+        let error = operations.subscribe().await.unwrap_err();
+        assert_eq!((error.status, error.code), (503, "not_running"));
+    }
+
+    #[tokio::test]
+    async fn a_question_dropped_unanswered_is_a_503() {
+        let (operations, mut asked) = Operations::channel();
+        tokio::spawn(async move { drop(asked.recv().await) });
+        let error = operations.status().await.unwrap_err();
+        assert_eq!((error.status, error.code), (503, "no_answer"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let (operations, mut asked) = Operations::channel();
+        let error = operations.status().await.unwrap_err();
+        assert_eq!((error.status, error.code), (504, "timeout"));
+        let Some(Operation::Status { reply }) = asked.recv().await else {
+            panic!("not asked for the status")
+        };
+        assert!(reply.is_closed());
+    }
+}

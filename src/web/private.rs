@@ -1,0 +1,301 @@
+//! The private listener: health, metrics, status and the admin API.
+//!
+//! Nothing here is reachable from the public listener. Over TCP every request names a host we know
+//! (DNS rebinding), carries the admin token (but for health and metrics) and does not come from a
+//! page of somebody else. There is no CORS and no cookie, so a browser cannot be made to act for an
+//! operator.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::api;
+use super::operations::Operations;
+use super::wire::{ApiError, RoundStatus, Status, SubscriptionStatus};
+use crate::clock::{Clock, until};
+use crate::domain::queue::State as JobState;
+use crate::domain::subscription::Resource;
+use crate::store::{self, Store};
+use crate::telemetry::{Metrics, ReasonLabel, ResourceLabel, StateLabel};
+
+/// What the private router needs.
+#[derive(Clone, Debug)]
+pub struct PrivateState {
+    pub store: Store,
+    pub operations: Operations,
+    pub metrics: Arc<Metrics>,
+    pub clock: Clock,
+    pub access: Access,
+}
+
+/// Who may use a private router.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Whoever reaches it: the Unix socket has looked at the peer, or the call was made in this
+    /// process.
+    Local,
+    /// Whoever has the token. `hosts` are names and addresses, without a port, by which the listener
+    /// is called; loopback names always are.
+    Token { token: SecretString, hosts: Vec<String> },
+}
+
+/// Everything a private listener answers.
+pub fn private_router(state: PrivateState) -> Router {
+    let guard = Arc::new(Guard::new(&state.access));
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .nest("/api/v1", api::router())
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            let message = "this cannot be done here with this method";
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        })
+        .layer(from_fn_with_state(guard, enter))
+        .with_state(Arc::new(state))
+}
+
+/// What a request must show, ready to be compared.
+struct Guard(Option<Credentials>);
+
+struct Credentials {
+    token: [u8; 32],
+    hosts: Vec<String>,
+}
+
+impl Guard {
+    fn new(access: &Access) -> Self {
+        Self(match access {
+            Access::Local => None,
+            Access::Token { token, hosts } => Some(Credentials {
+                token: digest(token.expose_secret()),
+                hosts: hosts.iter().map(|host| bare(host)).collect(),
+            }),
+        })
+    }
+
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let headers = request.headers();
+        if let Some(credentials) = &self.0
+            && !host(request).is_some_and(|host| credentials.knows(&host))
+        {
+            let message = "this host name is not served here; see service.private_listen";
+            return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message));
+        }
+        if headers.contains_key(header::ORIGIN) || is_foreign_fetch(headers) {
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", "not for web pages"));
+        }
+        let open = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
+        if let Some(credentials) = &self.0
+            && !open
+            && !credentials.admit(headers)
+        {
+            let message = "the admin token is missing or wrong";
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+        }
+        // A page can send a form without being asked first, but not JSON; DELETE is always asked for.
+        let simple = matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
+        if !simple && !is_json(headers) {
+            let message = "the request must have the content type application/json";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message));
+        }
+        Ok(())
+    }
+}
+
+impl Credentials {
+    fn knows(&self, host: &str) -> bool {
+        let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        host == "localhost" || loopback || self.hosts.iter().any(|known| known == host)
+    }
+
+    /// Digests of equal length are compared, so neither the length nor a common beginning shows.
+    fn admit(&self, headers: &HeaderMap) -> bool {
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (given.next(), given.next()) else { return false };
+        let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+            return false;
+        };
+        !token.is_empty() && bool::from(digest(token).ct_eq(&self.token))
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// The one host a request names: that of its target if it has one, else of the header (RFC 9112,
+/// 3.2.2).
+fn host(request: &Request) -> Option<String> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let header = match (named.next(), named.next()) {
+        (Some(_), Some(_)) => return None,
+        (header, _) => header.and_then(|value| value.to_str().ok()),
+    };
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.clone(),
+        None => header?.parse().ok()?,
+    };
+    // A user before the host has no business here.
+    (!authority.as_str().contains('@')).then(|| bare(authority.host()))
+}
+
+fn bare(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
+}
+
+fn is_foreign_fetch(headers: &HeaderMap) -> bool {
+    let site = HeaderName::from_static("sec-fetch-site");
+    headers.get_all(site).iter().any(|site| site != "none" && site != "same-origin")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+async fn enter(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut answer = match guard.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+async fn livez() -> &'static str {
+    "alive\n"
+}
+
+/// Ready means that a notification could be stored. Graph and CXone have no say in it: a service
+/// that waits for them must not be taken out of rotation.
+async fn readyz(State(ours): State<Arc<PrivateState>>) -> Result<&'static str, ApiError> {
+    ours.store.ready(ours.clock.now()).await?;
+    Ok("ready\n")
+}
+
+async fn metrics(State(ours): State<Arc<PrivateState>>) -> Response {
+    if let Err(error) = refresh(&ours).await {
+        // What was counted is still worth having, above all when the store fails.
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot refresh the gauges");
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], ours.metrics.encode()).into_response()
+}
+
+/// Reads the gauges that are facts of the store.
+async fn refresh(ours: &PrivateState) -> Result<(), store::Error> {
+    let (store, metrics, now) = (&ours.store, &ours.metrics, ours.clock.now());
+    let depth = store.depth(now).await?;
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    for state in JobState::ALL {
+        let n = match state {
+            JobState::Due => depth.due,
+            JobState::Waiting => depth.waiting,
+            JobState::Running => depth.running,
+            JobState::Parked => depth.parked,
+            JobState::Held => depth.held,
+        };
+        metrics.queue_depth.get_or_create(&StateLabel::of(state.name())).set(count(n));
+    }
+    metrics.queue_oldest_due.set(depth.oldest_due.as_secs_f64());
+
+    let mut held = std::collections::BTreeMap::<String, i64>::new();
+    let mut after = None;
+    loop {
+        const PAGE: usize = 1000;
+        let page = store.jobs(Some(JobState::Held), PAGE, after).await?;
+        after = page.last().map(|job| job.user);
+        let n = page.len();
+        for job in page {
+            *held.entry(job.stopped.unwrap_or_else(|| "unknown".to_owned())).or_default() += 1;
+        }
+        if n < PAGE {
+            break;
+        }
+    }
+    metrics.held.clear();
+    for (reason, n) in held {
+        metrics.held.get_or_create(&ReasonLabel::of(reason)).set(n);
+    }
+
+    metrics.subscription_expiry.clear();
+    for subscription in store.subscriptions().await? {
+        let resource = ResourceLabel::of(subscription.resource.path());
+        let at = subscription.expires_at.as_millisecond() as f64 / 1000.0;
+        metrics.subscription_expiry.get_or_create(&resource).set(at);
+    }
+    metrics.delta_link_age.clear();
+    for resource in Resource::ALL {
+        if let Some(completed_at) = store.round(resource).await?.and_then(|round| round.completed_at) {
+            let age = until(completed_at, now).as_secs_f64();
+            metrics.delta_link_age.get_or_create(&ResourceLabel::of(resource.path())).set(age);
+        }
+    }
+    Ok(())
+}
+
+async fn status(State(ours): State<Arc<PrivateState>>) -> Result<Json<Value>, ApiError> {
+    let (store, now) = (&ours.store, ours.clock.now());
+    let left = |subscription: crate::domain::subscription::Subscription| {
+        let left = until(now, subscription.expires_at);
+        SubscriptionStatus::new(subscription, left)
+    };
+    let mut delta = std::collections::BTreeMap::new();
+    for resource in Resource::ALL {
+        let Some(round) = store.round(resource).await? else { continue };
+        let age_seconds = round.completed_at.map(|at| until(at, now).as_secs());
+        let store::Round { in_progress, full, started_at, completed_at, .. } = round;
+        delta.insert(
+            resource.path(),
+            RoundStatus { in_progress, full, started_at, completed_at, age_seconds },
+        );
+    }
+    let known = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        now,
+        queue: store.depth(now).await?.into(),
+        chores: store.chores().await?,
+        subscriptions: store.subscriptions().await?.into_iter().map(left).collect(),
+        delta,
+    };
+    let mut status = serde_json::to_value(known).expect("the status has string keys");
+    // Half an answer is better than none when the parts are busy or not running.
+    match (ours.operations.status().await, &mut status) {
+        (Ok(Value::Object(more)), Value::Object(status)) => {
+            for (key, value) in more {
+                status.entry(key).or_insert(value);
+            }
+        }
+        (Ok(_), _) => {}
+        (Err(error), status) => status["parts"] = Value::from(error.message),
+    }
+    Ok(Json(status))
+}
+
+#[cfg(test)]
+mod tests;
