@@ -5,6 +5,7 @@
 //! and how it is put together (`config`, `app`, `cli`). `ARCHITECTURE.md` has the map.
 
 pub mod clock;
+pub mod config;
 pub mod cxone;
 pub mod domain;
 pub mod graph;
