@@ -12,6 +12,7 @@ pub mod graph;
 pub mod outbound;
 pub mod random;
 pub mod shutdown;
+pub mod sim;
 pub mod store;
 pub mod telemetry;
 pub mod web;
