@@ -4,16 +4,24 @@
 //! neighbours (`graph`, `cxone`), what moves the work (`worker`), how the world reaches us (`web`),
 //! and how it is put together (`config`, `app`, `cli`). `ARCHITECTURE.md` has the map.
 
-pub mod clock;
-pub mod config;
-pub mod cxone;
 pub mod domain;
+pub mod store;
+
+pub mod cxone;
 pub mod graph;
+
+pub mod worker;
+
+pub mod web;
+
+pub mod app;
+pub mod cli;
+pub mod config;
+
+pub mod clock;
 pub mod outbound;
 pub mod random;
 pub mod shutdown;
-pub mod sim;
-pub mod store;
 pub mod telemetry;
-pub mod web;
-pub mod worker;
+
+pub mod sim;

@@ -1,0 +1,235 @@
+//! Config → App: every part is made here, once, from its own part of the configuration.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tracing::warn;
+
+use crate::config::{self, Config, CxoneAuth, CxoneEndpoint, Dialect, GraphCredential, Mode};
+use crate::cxone::{self, Cxone, DialectChoice, Learned};
+use crate::domain::rules::Rules;
+use crate::graph::notification::Verifier;
+use crate::graph::{self, Graph};
+use crate::outbound::{Transport, Url};
+use crate::shutdown::{Shutdown, Tasks};
+use crate::store::{self, Store};
+use crate::telemetry::Metrics;
+use crate::web::operations::Operations;
+use crate::web::{Access, PrivateState, PublicState, private_router, public_router};
+use crate::worker::{LEARNED_MEMO, Parts, Settings, WebhookUrls, Worker};
+
+use super::{App, Environment, token};
+
+/// Where a virtual machine asks for its managed identity. Source: Azure Instance Metadata Service.
+const IMDS: &str = "http://169.254.169.254";
+/// A file of its own is kept aside, so that a full disk can be drained.
+const BALLAST_BYTES: u64 = 64 << 20;
+
+impl App {
+    /// Opens the store and makes every part. Nothing is sent, but for CXone's discovery when it is
+    /// configured.
+    pub async fn assemble(config: Config, environment: Environment) -> anyhow::Result<Self> {
+        for warning in &config.warnings {
+            warn!("{warning}");
+        }
+        let Environment { clock, random, transport } = environment;
+        let shutdown = Shutdown::new();
+        let (tasks, ended) = Tasks::new(shutdown.clone());
+        let metrics = Metrics::new();
+        let Config { service, store, graph, cxone, sync, rules, guard, retention, .. } = config;
+
+        let options = store::Options {
+            path: store.path.clone(),
+            cache_bytes: store.cache_bytes,
+            ballast_bytes: BALLAST_BYTES,
+            retention_journal: retention.journal,
+            retention_history: retention.history,
+        };
+        let (opened_at, for_store) = (clock.now(), metrics.clone());
+        let admin_token = match &service.admin_token {
+            Some(token) => token.clone(),
+            None => token::made_token(&store.path, &random)?,
+        };
+        let store = tokio::task::spawn_blocking(move || Store::open(options, opened_at, for_store)).await??;
+
+        let graph_settings = graph_settings(&graph, &rules)?;
+        // Metadata services are on this machine: a proxy would only get in the way.
+        let graph_transport = match (&graph.credential, &transport) {
+            (GraphCredential::ManagedIdentity { .. }, Transport::Network(_)) => Transport::direct()?,
+            _ => transport.clone(),
+        };
+        let verifier = Arc::new(Verifier::new(service.client_state_secrets.clone(), &graph.tenant_id));
+        let graph = Graph::new(
+            graph_settings,
+            graph_transport,
+            clock.clone(),
+            random.clone(),
+            metrics.clone(),
+            tasks.clone(),
+        );
+
+        // What an older or newer version wrote and we cannot read is found out again.
+        let learned = store.memo(LEARNED_MEMO).await?;
+        let learned: Learned = learned.and_then(|memo| serde_json::from_str(&memo).ok()).unwrap_or_default();
+        let trust_baseline_for = cxone.trust_baseline_for;
+        let cxone_settings = cxone_settings(cxone, &rules, transport.clone(), &clock, &metrics).await?;
+        let cxone = Cxone::new(cxone_settings, learned, transport.clone(), clock.clone(), metrics.clone());
+
+        let settings = worker_settings(&service, &sync, &guard, rules, trust_baseline_for)?;
+        let worker = Worker::new(Parts {
+            settings,
+            store: store.clone(),
+            graph,
+            cxone,
+            verifier: verifier.clone(),
+            clock: clock.clone(),
+            random,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            metrics: metrics.clone(),
+        });
+
+        let (operations, asked) = Operations::channel();
+        let private = |access| {
+            private_router(PrivateState {
+                store: store.clone(),
+                operations: operations.clone(),
+                metrics: metrics.clone(),
+                clock: clock.clone(),
+                access,
+            })
+        };
+        let hosts = vec![service.private_listen.ip().to_string()];
+        let (private, local) = (private(Access::Token { token: admin_token, hosts }), private(Access::Local));
+        let public = public_router(PublicState {
+            store: store.clone(),
+            verifier,
+            metrics,
+            clock,
+            max_body_bytes: service.max_body_bytes,
+        });
+        Ok(Self { service, store, worker, transport, asked, public, private, local, tasks, ended, shutdown })
+    }
+}
+
+/// Every source attribute that a mapping or a rule of the scope reads.
+fn properties(rules: &Rules) -> BTreeSet<String> {
+    let mapped = rules.attributes.values().filter_map(|rule| rule.from.as_ref());
+    let scoped = rules.scope.rules.iter().map(|rule| &rule.condition);
+    mapped.chain(scoped).flat_map(|expression| expression.properties()).collect()
+}
+
+fn graph_settings(graph: &config::Graph, rules: &Rules) -> anyhow::Result<graph::Settings> {
+    let credential = match &graph.credential {
+        GraphCredential::Secret { client_id, secret } => {
+            graph::Credential::Secret { client_id: client_id.clone(), secret: secret.clone() }
+        }
+        GraphCredential::Certificate { client_id, certificate_pem, private_key_pem } => {
+            graph::Credential::Certificate {
+                client_id: client_id.clone(),
+                certificate_pem: certificate_pem.clone(),
+                private_key_pem: private_key_pem.clone(),
+            }
+        }
+        GraphCredential::FederatedTokenFile { client_id, path } => {
+            graph::Credential::FederatedTokenFile { client_id: client_id.clone(), path: path.clone() }
+        }
+        GraphCredential::ManagedIdentity { client_id, endpoint } => graph::Credential::ManagedIdentity {
+            client_id: client_id.clone(),
+            endpoint: endpoint.clone(),
+            imds_url: IMDS.parse().context("the address of the metadata service")?,
+        },
+    };
+    Ok(graph::Settings {
+        base_url: graph.base_url.clone(),
+        login_url: graph.login_url.clone(),
+        tenant_id: graph.tenant_id.clone(),
+        credential,
+        properties: properties(rules),
+        max_connections: graph.max_connections,
+    })
+}
+
+async fn cxone_settings(
+    cxone: config::Cxone,
+    rules: &Rules,
+    transport: Transport,
+    clock: &crate::clock::Clock,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<cxone::Settings> {
+    let (scim_url, token_url) = match cxone.endpoint {
+        CxoneEndpoint::Fixed { scim_url, token_url } => (scim_url, token_url),
+        CxoneEndpoint::Discovery { issuer, token_url } => {
+            let found = cxone::discover(&issuer, transport, clock.clone(), metrics.clone()).await.context(
+                "cannot discover the addresses of CXone; set cxone.scim_url and cxone.token_url instead",
+            )?;
+            (found.scim_url, token_url.or(Some(found.token_url)))
+        }
+    };
+    let needed = || token_url.clone().context("cxone.token_url is needed for this grant");
+    let auth = match cxone.auth {
+        CxoneAuth::ClientCredentials { client_id, client_secret, scope } => {
+            cxone::Auth::ClientCredentials { token_url: needed()?, client_id, client_secret, scope }
+        }
+        CxoneAuth::AccessKey { client_id, client_secret, access_key_id, access_key_secret } => {
+            cxone::Auth::AccessKey {
+                token_url: needed()?,
+                client_id,
+                client_secret,
+                access_key_id,
+                access_key_secret,
+            }
+        }
+        CxoneAuth::AccessKeyJson { access_key_id, access_key_secret } => {
+            cxone::Auth::AccessKeyJson { token_url: needed()?, access_key_id, access_key_secret }
+        }
+        CxoneAuth::Bearer { token } => cxone::Auth::Bearer { token },
+        CxoneAuth::Basic { user, password } => cxone::Auth::Basic { user, password },
+    };
+    let dialect = match cxone.dialect {
+        Dialect::Auto => DialectChoice::Auto,
+        Dialect::Rfc7644 => DialectChoice::Fixed(cxone::Dialect::Rfc7644),
+        Dialect::Indexed => DialectChoice::Fixed(cxone::Dialect::Indexed),
+        Dialect::Cxone => DialectChoice::Fixed(cxone::Dialect::Cxone),
+        Dialect::Put => DialectChoice::Fixed(cxone::Dialect::Put),
+    };
+    let role_names = rules.roles.rows().iter().map(|row| row.role.clone()).collect();
+    Ok(cxone::Settings { scim_url, auth, max_connections: cxone.max_connections, dialect, role_names })
+}
+
+fn worker_settings(
+    service: &config::Service,
+    sync: &config::Sync,
+    guard: &config::Guard,
+    rules: Rules,
+    trust_baseline_for: Duration,
+) -> anyhow::Result<Settings> {
+    let urls = service.public_url.as_ref().map(webhook_urls).transpose()?;
+    Ok(Settings {
+        rules,
+        deactivations: guard.deactivations,
+        max_attempts: sync.max_attempts,
+        recheck_after: sync.recheck_after,
+        burst_threshold: sync.burst_threshold,
+        poll_interval: sync.poll_interval,
+        full_compare_interval: sync.full_compare_interval,
+        trust_baseline_for,
+        observe: sync.mode == Mode::Observe,
+        urls,
+    })
+}
+
+fn webhook_urls(public: &Url) -> anyhow::Result<WebhookUrls> {
+    let below = |path: &str| -> anyhow::Result<Url> {
+        let mut url = public.clone();
+        url.path_segments_mut()
+            .ok()
+            .context("service.public_url cannot have a path below it")?
+            .pop_if_empty()
+            .push(path);
+        Ok(url)
+    };
+    Ok(WebhookUrls { notification: below("notifications")?, lifecycle: below("lifecycle")? })
+}

@@ -1,0 +1,182 @@
+//! Answers what the private listener is asked and only the worker can tell or do.
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
+
+use crate::clock::until;
+use crate::domain::observed::Observed;
+use crate::domain::queue::Chore;
+use crate::domain::retry::Failure;
+use crate::domain::subscription::Subscription;
+use crate::domain::user::UserId;
+use crate::outbound::Transport;
+use crate::web::operations::{Operation, OperationError};
+use crate::worker::Worker;
+use crate::worker::failure::{Fault, Stopped};
+
+use super::handshake;
+
+type Answer = Result<Json, OperationError>;
+
+/// Answers until nobody can ask any more, each question in a task of its own.
+pub async fn answer_all(worker: Worker, transport: Transport, mut asked: mpsc::Receiver<Operation>) {
+    while let Some(operation) = asked.recv().await {
+        let (worker, transport) = (worker.clone(), transport.clone());
+        let tasks = worker.tasks.clone();
+        tasks.spawn(async move {
+            let (answer, reply) = match operation {
+                Operation::Resolve { user, reply } => {
+                    (resolve(&worker, &user).await.map(|user| json!({ "user": user })), reply)
+                }
+                Operation::Plan { users, all, reply } => (plan(&worker, users, all).await, reply),
+                Operation::Explain { user, reply } => (explain(&worker, &user).await, reply),
+                Operation::Subscriptions { reply } => (subscriptions(&worker).await, reply),
+                Operation::Subscribe { reply } => (subscribe(&worker, transport).await, reply),
+                Operation::Renew { id, reply } => (renew(&worker, &id).await, reply),
+                Operation::Unsubscribe { id, reply } => (unsubscribe(&worker, &id).await, reply),
+                Operation::SyncAll { reply } => (sync_all(&worker).await, reply),
+                Operation::Status { reply } => (Ok(status(&worker)), reply),
+            };
+            // The asker may have gone; the work is done all the same.
+            reply.send(answer).ok();
+        });
+    }
+}
+
+fn failed(stopped: Stopped) -> OperationError {
+    let (code, status) = match &stopped {
+        Stopped::Store(_) => ("store", 503),
+        Stopped::By(Fault { failure: Failure::Outage(_), reached: true, .. }) => ("credentials", 502),
+        Stopped::By(Fault { failure: Failure::Rejected { .. }, .. }) => ("rejected", 409),
+        Stopped::By(_) => ("unreachable", 502),
+    };
+    OperationError { code, message: stopped.words(), status }
+}
+
+fn not_found(message: String) -> OperationError {
+    OperationError { code: "not_found", message, status: 404 }
+}
+
+/// An object id is taken as it is; anything else is looked up as a user principal name.
+async fn resolve(worker: &Worker, user: &str) -> Result<UserId, OperationError> {
+    if let Ok(id) = user.parse() {
+        return Ok(id);
+    }
+    match worker.graph.user_by_name(user).await {
+        Ok(Observed::Present(found)) => Ok(found.id),
+        Ok(Observed::Absent) => Err(not_found(
+            "the directory has no user of this name; give the object id or the user principal name"
+                .to_owned(),
+        )),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+async fn plan(worker: &Worker, users: Vec<String>, all: bool) -> Answer {
+    let mut ids = Vec::new();
+    if all {
+        ids = worker.everybody().await.map_err(failed)?;
+    }
+    for user in &users {
+        ids.push(resolve(worker, user).await?);
+    }
+    Ok(json!({ "plans": worker.plan_many(ids).await }))
+}
+
+async fn explain(worker: &Worker, user: &str) -> Answer {
+    let user = resolve(worker, user).await?;
+    worker.explain(user).await.map_err(failed)
+}
+
+fn shown(worker: &Worker, subscription: &Subscription) -> Json {
+    let seconds_left = until(worker.clock.now(), subscription.expires_at).as_secs();
+    let mut shown = json!(subscription);
+    shown["seconds_left"] = json!(seconds_left);
+    shown
+}
+
+/// What Graph lists, and whose it is.
+async fn subscriptions(worker: &Worker) -> Answer {
+    let kept = worker.store.subscriptions().await.map_err(|error| failed(error.into()))?;
+    let remote = worker.graph.subscriptions().await.map_err(|error| failed(error.into()))?;
+    let mut all: Vec<Json> = remote
+        .iter()
+        .map(|remote| {
+            let ours = kept.iter().any(|kept| kept.id == remote.subscription.id);
+            let mut shown = shown(worker, &remote.subscription);
+            shown["state"] = json!(if ours { "ours" } else { "foreign" });
+            shown
+        })
+        .collect();
+    for lost in kept.iter().filter(|kept| !remote.iter().any(|remote| remote.subscription.id == kept.id)) {
+        let mut shown = shown(worker, lost);
+        shown["state"] = json!("lost");
+        all.push(shown);
+    }
+    Ok(json!({ "subscriptions": all }))
+}
+
+async fn subscribe(worker: &Worker, transport: Transport) -> Answer {
+    let Some(urls) = &worker.settings.urls else {
+        let message = "service.public_url is not configured: Graph needs an address to call".to_owned();
+        return Err(OperationError { code: "configuration", message, status: 409 });
+    };
+    let mut checks = Vec::new();
+    for url in [&urls.notification, &urls.lifecycle] {
+        checks.push(
+            handshake::check(
+                url,
+                transport.clone(),
+                worker.clock.clone(),
+                &worker.random,
+                worker.metrics.clone(),
+            )
+            .await,
+        );
+    }
+    if let Some(failed) = checks.iter().find(|check| !check.ok) {
+        // Graph would refuse too, with fewer words.
+        let mut check = json!(failed);
+        check["checks"] = json!(checks);
+        return Ok(json!({ "check": check, "subscriptions": [] }));
+    }
+    let made = worker.subscribe().await.map_err(failed)?;
+    let made: Vec<Json> = made.iter().map(|subscription| shown(worker, subscription)).collect();
+    Ok(json!({ "check": { "ok": true, "url": checks[0].url, "checks": checks }, "subscriptions": made }))
+}
+
+async fn renew(worker: &Worker, id: &str) -> Answer {
+    match worker.renew(id).await.map_err(failed)? {
+        Observed::Present(renewed) => Ok(json!({ "subscription": shown(worker, &renewed) })),
+        Observed::Absent => Err(not_found(format!(
+            "subscription {id} is not one of ours; `cxone-sync subscriptions list` shows them"
+        ))),
+    }
+}
+
+async fn unsubscribe(worker: &Worker, id: &str) -> Answer {
+    match worker.unsubscribe(id).await.map_err(failed)? {
+        Observed::Present(()) => Ok(json!({ "deleted": id })),
+        Observed::Absent => Err(not_found(format!("Graph has no subscription {id}"))),
+    }
+}
+
+/// Everybody is looked at again, by a full delta round.
+async fn sync_all(worker: &Worker) -> Answer {
+    let now = worker.clock.now();
+    worker.store.schedule(Chore::FullCompare, now, now).await.map_err(|error| failed(error.into()))?;
+    Ok(json!({ "scheduled": "fullCompare" }))
+}
+
+fn status(worker: &Worker) -> Json {
+    let gate = |closed: Option<Timestamp>| json!(closed);
+    let circuits: serde_json::Map<String, Json> =
+        worker.circuits().into_iter().map(|(api, state)| (api.to_owned(), json!(state))).collect();
+    json!({
+        "mode": if worker.settings.observe { "observe" } else { "write" },
+        "circuits": circuits,
+        "closedUntil": { "graph": gate(worker.graph.closed_until()), "cxone": gate(worker.cxone.closed_until()) },
+        "cxone": { "concurrency": worker.cxone.concurrency(), "learned": worker.cxone.learned() },
+    })
+}

@@ -1,0 +1,126 @@
+//! `config`: whether the configuration is right, and what it comes to.
+
+use super::client::Place;
+use super::exit::{Exit, Failure};
+use super::screen::Output;
+use super::{Cli, Screen};
+use crate::config::{self, Config, ConfigErrors};
+
+/// Check or show the configuration
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  cxone-sync config validate
+  cxone-sync --config new.toml config print")]
+pub enum Command {
+    /// Say whether the configuration is right; every mistake is named with its place
+    #[command(after_help = "\
+Examples:
+  cxone-sync config validate
+  cxone-sync --config new.toml config validate -o json")]
+    Validate {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what file, environment and defaults come to, and where each value is from
+    ///
+    /// Secrets are left out.
+    #[command(after_help = "\
+Examples:
+  cxone-sync config print
+  cxone-sync config print -o json")]
+    Print {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+pub fn run(command: &Command, cli: &Cli, mut screen: Screen) -> Result<Exit, Failure> {
+    let loaded = read(cli);
+    match command {
+        Command::Validate { output } => {
+            match output.is_json() {
+                true => screen.print_json(&config::report_json(&loaded))?,
+                false => screen.print(&config::report(&loaded))?,
+            }
+            Ok(if loaded.is_ok() { Exit::Done } else { Exit::Usage })
+        }
+        Command::Print { output } => {
+            let config = loaded.map_err(refused)?;
+            match output.is_json() {
+                true => screen.print_json(&config.to_json())?,
+                false => screen.print(&config.print())?,
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn read(cli: &Cli) -> Result<Config, ConfigErrors> {
+    let flags: Vec<(String, String)> =
+        cli.log_level.iter().map(|level| ("log.level".to_owned(), level.clone())).collect();
+    Config::load(cli.config.as_deref(), std::env::vars_os(), &flags)
+}
+
+fn refused(errors: ConfigErrors) -> Failure {
+    Failure::usage(format!("the configuration cannot be used\n{errors}"))
+}
+
+pub fn load(cli: &Cli) -> Result<Config, Failure> {
+    read(cli).map_err(refused)
+}
+
+/// Where the service of this configuration is to be found.
+pub fn place(config: &Config) -> Place {
+    Place {
+        socket: config.service.private_socket.clone(),
+        listen: config.service.private_listen,
+        token: config.service.admin_token.clone(),
+        token_file: config.store.path.with_file_name("admin-token"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::screen::testing::screen;
+
+    /// The exit code and what is printed for a file of this content.
+    fn validate(content: &str, line: &str) -> (Result<Exit, Exit>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sync.toml");
+        std::fs::write(&file, content).unwrap();
+        let line = format!("cxone-sync --config {} config {line}", file.display());
+        let cli = Cli::parse_from(line.split(' '));
+        let crate::cli::Command::Config(command) = &cli.command else { panic!("not config") };
+        let (screen, out, _) = screen(false, "");
+        (run(command, &cli, screen).map_err(|failure| failure.exit), out.text())
+    }
+
+    const EXAMPLE: &str = include_str!("../../deploy/cxone-sync.example.toml");
+
+    #[test]
+    fn a_wrong_configuration_ends_with_exit_code_2() {
+        let (exit, said) = validate("[service]\npublic_lisen = \"0.0.0.0:1\"\n", "validate");
+        assert_eq!(exit, Ok(Exit::Usage));
+        assert!(said.contains("sync.toml:2:1") && said.contains("public_listen"), "{said}");
+        assert_eq!(validate("[service]\npublic_lisen = 1\n", "print").0, Err(Exit::Usage));
+    }
+
+    #[test]
+    fn the_token_lies_beside_the_store() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let environment = [
+            ("CXONE_SYNC__STORE__PATH", "/var/lib/sync/sync.redb"),
+            ("CLIENT_STATE_SECRET", secret),
+            ("GRAPH_CLIENT_SECRET", secret),
+            ("CXONE_CLIENT_SECRET", secret),
+        ];
+        let config = Config::parse("example", EXAMPLE, environment, &[]).unwrap();
+        let place = place(&config);
+        assert_eq!(place.token_file.to_str(), Some("/var/lib/sync/admin-token"));
+        assert_eq!(place.listen, config.service.private_listen);
+    }
+}

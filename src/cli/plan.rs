@@ -1,0 +1,276 @@
+//! `plan`: what would happen, decided by the same code that does it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::screen::{Output, Paint, Screen, count, lines, printable, shown};
+use super::{Session, part};
+
+/// Show what would happen to users, without writing anything
+///
+/// Exit codes: 0 every named user could be decided, 3 some could not. With --detailed-exitcode
+/// also 8: something would change, or is held or parked; 0 then means that nothing would.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cxone-sync plan ana@example.com
+  cxone-sync plan --all --detailed-exitcode
+  cxone-sync plan --all --out plan.json")]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+pub struct Args {
+    /// Object ids or user principal names
+    #[arg(value_name = "USER", value_parser = super::user, group = "which")]
+    users: Vec<String>,
+    /// Everybody
+    #[arg(long, group = "which")]
+    all: bool,
+    /// Also write the plans as JSON to this file, readable only for its owner
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Exit with 8 when something would change
+    #[arg(long)]
+    detailed_exitcode: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// So many named users are asked for at once.
+const AT_ONCE: usize = 100;
+
+pub async fn run(args: &Args, session: &mut Session) -> Result<Exit, Failure> {
+    let answer = json!({"plans": ask(args, session).await?});
+    let plans: Vec<Plan> = part(&answer, "plans")?;
+    if let Some(file) = &args.out {
+        write_private(file, &serde_json::to_string_pretty(&answer).expect("a JSON value can be written"))
+            .map_err(|error| {
+                Failure::new(Exit::Failed, format!("cannot write {}: {error}", file.display()))
+            })?;
+        session.screen.note(&format!("Wrote {} to {}.", count(plans.len() as u64, "plan"), file.display()));
+    }
+    match args.output.is_json() {
+        true => session.screen.print_json(&answer)?,
+        false => {
+            let text = rendered(&plans, args.all, session.screen.paint);
+            session.screen.print(&text)?;
+        }
+    }
+    Ok(exit(&plans, args.detailed_exitcode))
+}
+
+/// The plans as they came.
+async fn ask(args: &Args, session: &Session) -> Result<Vec<Value>, Failure> {
+    let spinner = session.screen.spinner("looking at everybody");
+    if args.all {
+        return part(&session.client.post(&["plan"], json!({"all": true})).await?, "plans");
+    }
+    let mut plans = Vec::new();
+    for users in args.users.chunks(AT_ONCE) {
+        spinner.say(&format!("looked at {} of {}", plans.len(), args.users.len()));
+        let answer = session.client.post(&["plan"], json!({"users": users})).await?;
+        plans.extend(part::<Vec<Value>>(&answer, "plans")?);
+    }
+    Ok(plans)
+}
+
+fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    writeln!(file, "{text}")
+}
+
+/// What would happen to one user, as the API tells it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    user: String,
+    #[serde(default)]
+    scim_id: Option<String>,
+    action: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    sentence: String,
+    #[serde(default)]
+    evidence: Option<Value>,
+    #[serde(default)]
+    changes: Vec<Change>,
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Change {
+    attribute: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Attribute {
+    attribute: String,
+    source: Option<Value>,
+    target: Option<Value>,
+    baseline: Option<Baseline>,
+    #[serde(default)]
+    owner: Option<String>,
+    #[serde(default)]
+    decision: String,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Baseline {
+    source: Option<Value>,
+    target: Option<Value>,
+}
+
+impl Plan {
+    /// It could not be looked at, or what was seen does not allow a decision.
+    pub fn failed(&self) -> bool {
+        self.error.is_some() || self.action == "unknown"
+    }
+
+    fn is_nothing(&self) -> bool {
+        !self.failed() && self.action == "nothing"
+    }
+
+    /// A line for the user and one for each attribute that changes.
+    pub fn rendered(&self, paint: Paint) -> String {
+        let sign = match self.action.as_str() {
+            _ if self.failed() => paint.bad("?"),
+            "create" | "reactivate" => paint.good("+"),
+            "patch" => paint.warning("~"),
+            "deactivate" => paint.bad("-"),
+            "nothing" => paint.faint("="),
+            _ => paint.bad("!"),
+        };
+        let id = self.scim_id.as_ref().map(|id| format!(" (CXone {})", printable(id))).unwrap_or_default();
+        let head = paint.heading(&format!("{} {}", printable(&self.action), printable(&self.user)));
+        let mut text = format!("{sign} {head}{id}\n");
+        let mut line = |line: String| text += &format!("    {line}\n");
+        let why = [self.sentence.as_str(), self.reason.as_str()].map(printable);
+        match why.map(|word| Some(word).filter(|word| !word.is_empty())) {
+            [Some(sentence), Some(reason)] => {
+                line(format!("{sentence} {}", paint.faint(&format!("({reason})"))))
+            }
+            [Some(why), None] | [None, Some(why)] => line(why),
+            [None, None] => {}
+        }
+        if let Some(evidence) = &self.evidence {
+            line(format!("evidence: {}", shown(Some(evidence))));
+        }
+        if let Some(error) = &self.error {
+            line(paint.bad(&printable(error)));
+        }
+        let reasons: BTreeMap<&str, &str> =
+            self.attributes.iter().map(|one| (one.attribute.as_str(), one.reason.as_str())).collect();
+        let width = self.changes.iter().map(|change| change.attribute.chars().count()).max().unwrap_or(0);
+        for change in &self.changes {
+            let (before, after) = (shown(change.before.as_ref()), shown(change.after.as_ref()));
+            let reason = reasons.get(change.attribute.as_str()).copied().unwrap_or_default();
+            let reason = match reason.is_empty() {
+                true => String::new(),
+                false => paint.faint(&format!("  ({})", printable(reason))),
+            };
+            line(format!(
+                "{:<width$}  {} → {}{reason}",
+                printable(&change.attribute),
+                paint.bad(&before),
+                paint.good(&after)
+            ));
+        }
+        text
+    }
+
+    /// How each attribute was decided, as a table.
+    pub fn attributes(&self, screen: &Screen) -> String {
+        if self.attributes.is_empty() {
+            return String::new();
+        }
+        let mut table = screen.table(&[
+            "attribute",
+            "in entra",
+            "in cxone",
+            "last in entra",
+            "last in cxone",
+            "owner",
+            "decision",
+            "reason",
+        ]);
+        for one in &self.attributes {
+            let last = one.baseline.as_ref();
+            table.add_row([
+                printable(&one.attribute),
+                shown(one.source.as_ref()),
+                shown(one.target.as_ref()),
+                shown(last.and_then(|last| last.source.as_ref())),
+                shown(last.and_then(|last| last.target.as_ref())),
+                printable(one.owner.as_deref().unwrap_or("-")),
+                printable(&one.decision),
+                printable(&one.reason),
+            ]);
+        }
+        lines(&table)
+    }
+}
+
+/// With `brief`, users to whom nothing happens are only counted.
+fn rendered(plans: &[Plan], brief: bool, paint: Paint) -> String {
+    let mut text = String::new();
+    for plan in plans.iter().filter(|plan| !(brief && plan.is_nothing())) {
+        text += &plan.rendered(paint);
+    }
+    if !text.is_empty() {
+        text += "\n";
+    }
+    text + &summary(plans) + "\n"
+}
+
+fn summary(plans: &[Plan]) -> String {
+    let n = |action: &str| plans.iter().filter(|plan| !plan.failed() && plan.action == action).count();
+    let mut parts: Vec<String> = [
+        ("create", "to create"),
+        ("patch", "to change"),
+        ("reactivate", "to reactivate"),
+        ("deactivate", "to deactivate"),
+        ("hold", "held"),
+        ("park", "parked"),
+    ]
+    .into_iter()
+    .filter(|(action, _)| n(action) > 0)
+    .map(|(action, words)| format!("{} {words}", n(action)))
+    .collect();
+    let failed = plans.iter().filter(|plan| plan.failed()).count();
+    if failed > 0 {
+        parts.push(format!("{failed} undecided"));
+    }
+    if parts.is_empty() {
+        parts.push("nothing to do".to_owned());
+    }
+    let all = count(plans.len() as u64, "user");
+    format!("{all}: {}", parts.join(", "))
+}
+
+fn exit(plans: &[Plan], detailed: bool) -> Exit {
+    if plans.iter().any(Plan::failed) {
+        Exit::SomeFailed
+    } else if detailed && !plans.iter().all(Plan::is_nothing) {
+        Exit::ChangesPending
+    } else {
+        Exit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! What a command shows: results on standard output, everything else on standard error.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Style};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// As the service answered, for programs.
+    Json,
+}
+
+/// The option `-o`, for every command that prints something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Output {
+    /// How to print the result
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl Output {
+    pub fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+/// Both streams of a command, and what may be done on them.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    notes: Box<dyn Write + Send>,
+    answers: Box<dyn BufRead + Send>,
+    /// Somebody is there to answer a question, and to watch a spinner.
+    pub interactive: bool,
+    pub paint: Paint,
+    /// Columns of the terminal; `None` off a terminal, where nothing is wrapped.
+    width: Option<u16>,
+}
+
+impl Screen {
+    pub fn standard() -> Self {
+        let (terminal, out) = (io::stdin().is_terminal() && io::stderr().is_terminal(), io::stdout());
+        let width = out.is_terminal().then(|| Table::new().width()).flatten();
+        Self {
+            interactive: terminal,
+            paint: Paint { on: out.is_terminal() && colours_wanted(|name| std::env::var_os(name)) },
+            width,
+            out: Box::new(out),
+            notes: Box::new(io::stderr()),
+            answers: Box::new(io::BufReader::new(io::stdin())),
+        }
+    }
+
+    /// Prints a result, on lines of its own. Whoever reads it may have read enough: a closed pipe
+    /// is no error, and the command goes on to its exit code.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let written = write!(self.out, "{text}{end}").and_then(|()| self.out.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
+    pub fn print_json(&mut self, value: &Value) -> io::Result<()> {
+        self.print(&serde_json::to_string_pretty(value).expect("a JSON value can be written"))
+    }
+
+    /// Says something that is not the result.
+    pub fn note(&mut self, text: &str) {
+        // Without standard error there is nobody to tell.
+        writeln!(self.notes, "{text}").ok();
+    }
+
+    /// Asks a question that only `y` or `yes` answers with yes.
+    pub fn ask(&mut self, question: &str) -> io::Result<bool> {
+        write!(self.notes, "{question} [y/N] ")?;
+        self.notes.flush()?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Shows on a terminal that something is under way, until it is dropped.
+    pub fn spinner(&self, message: &str) -> Spinner {
+        if !self.interactive {
+            return Spinner(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("a valid template");
+        let bar = ProgressBar::new_spinner().with_style(style).with_message(message.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Spinner(bar)
+    }
+
+    /// An empty table with these headings, as wide as the terminal allows.
+    pub fn table(&self, headings: &[&str]) -> Table {
+        let mut table = table(headings);
+        if let Some(width) = self.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        table
+    }
+}
+
+/// See [`Screen::spinner`].
+pub struct Spinner(ProgressBar);
+
+impl Spinner {
+    pub fn say(&self, message: &str) {
+        self.0.set_message(message.to_owned());
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(headings.iter().map(|heading| Cell::new(heading.to_uppercase())));
+    table
+}
+
+/// `table` as text, without the blanks the last column leaves.
+pub fn lines(table: &Table) -> String {
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
+}
+
+/// A cell for a number.
+pub fn number(n: impl ToString) -> Cell {
+    Cell::new(n.to_string()).set_alignment(CellAlignment::Right)
+}
+
+/// `NO_COLOR` set to anything but nothing turns colours off (<https://no-color.org>).
+fn colours_wanted(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty())
+        && variable("TERM").is_none_or(|value| value != "dumb")
+}
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Paint {
+    pub on: bool,
+}
+
+impl Paint {
+    fn with(self, style: Style, text: &str) -> String {
+        if self.on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    pub fn good(self, text: &str) -> String {
+        self.with(AnsiColor::Green.on_default(), text)
+    }
+
+    pub fn bad(self, text: &str) -> String {
+        self.with(AnsiColor::Red.on_default(), text)
+    }
+
+    pub fn warning(self, text: &str) -> String {
+        self.with(AnsiColor::Yellow.on_default(), text)
+    }
+
+    pub fn heading(self, text: &str) -> String {
+        self.with(Style::new().bold(), text)
+    }
+
+    pub fn faint(self, text: &str) -> String {
+        self.with(Style::new().dimmed(), text)
+    }
+}
+
+/// "1 user", "2 users".
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A value of an attribute for people: `-` when absent, texts without quotes.
+pub fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => printable(text),
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| shown(Some(item))).collect::<Vec<_>>().join(", ")
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Without control characters: what a directory or a server said must not steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! A screen whose streams a test can read.
+
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Captured {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The screen, what it prints, and what it notes. `answers` is typed if somebody is there.
+    pub fn screen(interactive: bool, answers: &'static str) -> (Screen, Captured, Captured) {
+        let (out, notes) = (Captured::default(), Captured::default());
+        let screen = Screen {
+            out: Box::new(out.clone()),
+            notes: Box::new(notes.clone()),
+            answers: Box::new(answers.as_bytes()),
+            interactive,
+            paint: Paint::default(),
+            width: None,
+        };
+        (screen, out, notes)
+    }
+
+    /// A screen on which nobody reads any more.
+    pub fn broken() -> Screen {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        Screen { out: Box::new(Closed), notes: Box::new(Closed), ..screen(false, "").0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_error() {
+        let mut screen = testing::broken();
+        screen.print("much").unwrap();
+        screen.note("more");
+    }
+
+    #[test]
+    fn no_color_and_dumb_terminals_are_respected() {
+        let wanted = |name: &'static str, value: &'static str| {
+            colours_wanted(|asked| (asked == name).then(|| value.into()))
+        };
+        assert!(!wanted("NO_COLOR", "1"));
+        assert!(wanted("NO_COLOR", ""));
+        assert!(!wanted("TERM", "dumb"));
+        assert!(wanted("TERM", "xterm"));
+        assert_eq!(Paint { on: true }.bad("no"), "\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(Paint { on: false }.bad("no"), "no");
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (typed, yes) in [("y\n", true), ("YES\n", true), ("\n", false), ("", false), ("yo\n", false)] {
+            let (mut screen, _, notes) = testing::screen(true, typed);
+            assert_eq!(screen.ask("Go on?").unwrap(), yes, "{typed:?}");
+            assert_eq!(notes.text(), "Go on? [y/N] ");
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        assert_eq!(shown(Some(&serde_json::json!("a\u{1b}[2Jb"))), "a [2Jb");
+        assert_eq!(shown(Some(&serde_json::json!(["a", "b"]))), "a, b");
+        assert_eq!(shown(Some(&serde_json::json!([]))), "-");
+        assert_eq!(shown(None), "-");
+    }
+}
