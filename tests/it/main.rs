@@ -1,0 +1,11 @@
+//! The integration tests: one binary, one file a topic.
+
+mod process;
+mod stage;
+
+mod commands;
+mod demo;
+mod flow;
+mod kill;
+mod scim_server;
+mod tidy;
