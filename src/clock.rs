@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -17,31 +17,52 @@ pub struct Clock(Inner);
 
 #[derive(Clone, Debug)]
 enum Inner {
-    System,
+    /// Since when it measures.
+    System(Instant),
     Manual(Arc<Manual>),
 }
 
 #[derive(Debug)]
 struct Manual {
     now: Mutex<Timestamp>,
+    run: Mutex<Duration>,
     moved: watch::Sender<()>,
 }
 
 impl Clock {
     pub fn system() -> Self {
-        Self(Inner::System)
+        Self(Inner::System(Instant::now()))
     }
 
     /// A clock that stands at `start` until [`Clock::advance`] moves it.
     pub fn manual(start: Timestamp) -> Self {
-        Self(Inner::Manual(Arc::new(Manual { now: Mutex::new(start), moved: watch::channel(()).0 })))
+        let (now, run) = (Mutex::new(start), Mutex::new(Duration::ZERO));
+        Self(Inner::Manual(Arc::new(Manual { now, run, moved: watch::channel(()).0 })))
     }
 
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Inner::System => Timestamp::now(),
+            Inner::System(_) => Timestamp::now(),
             Inner::Manual(manual) => *manual.now.lock().expect("no panic while the clock is held"),
         }
+    }
+
+    /// How long this clock has run. Unlike [`Clock::now`] it never jumps, whoever corrects the time.
+    pub fn uptime(&self) -> Duration {
+        match &self.0 {
+            Inner::System(since) => since.elapsed(),
+            Inner::Manual(manual) => *manual.run.lock().expect("no panic while the clock is held"),
+        }
+    }
+
+    /// Corrects the time of a manual clock, as an administrator or NTP does: it has not run for that.
+    ///
+    /// # Panics
+    /// On the system clock.
+    pub fn jump_to(&self, now: Timestamp) {
+        let Inner::Manual(manual) = &self.0 else { panic!("only a manual clock can be set") };
+        *manual.now.lock().expect("no panic while the clock is held") = now;
+        manual.moved.send_replace(());
     }
 
     /// Moves a manual clock and wakes whoever slept until then.
@@ -51,6 +72,7 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         let Inner::Manual(manual) = &self.0 else { panic!("only a manual clock can be advanced") };
         *manual.now.lock().expect("no panic while the clock is held") += by;
+        *manual.run.lock().expect("no panic while the clock is held") += by;
         manual.moved.send_replace(());
     }
 
@@ -60,7 +82,7 @@ impl Clock {
 
     pub async fn sleep_until(&self, deadline: Timestamp) {
         match &self.0 {
-            Inner::System => loop {
+            Inner::System(_) => loop {
                 let left = until(Timestamp::now(), deadline);
                 if left.is_zero() {
                     return;
@@ -107,6 +129,16 @@ mod tests {
         assert!(!sleeper.is_finished());
         clock.advance(Duration::from_secs(7));
         assert_eq!(sleeper.await.unwrap(), later(Timestamp::UNIX_EPOCH, Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn a_corrected_clock_has_not_run() {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        clock.advance(Duration::from_secs(3));
+        clock.jump_to(later(Timestamp::UNIX_EPOCH, Duration::from_secs(86_400)));
+        assert_eq!(clock.uptime(), Duration::from_secs(3));
+        assert_eq!(clock.now().as_second(), 86_400);
+        assert!(Clock::system().uptime() < Duration::from_secs(3600));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::time::Duration;
 use crate::outbound::Url;
 use secrecy::SecretString;
 
-use crate::domain::guard::Budget;
+use crate::domain::guard::Budgets;
 use crate::domain::rules::Rules;
 use crate::telemetry::LogFormat;
 
@@ -92,6 +92,8 @@ pub struct Tls {
 pub struct Store {
     pub path: PathBuf,
     pub cache_bytes: usize,
+    /// `None`: to be made at first start, beside the store.
+    pub history_key: Option<SecretString>,
 }
 
 #[derive(Debug)]
@@ -207,7 +209,7 @@ pub enum Mode {
 /// How much may happen before the rest is held. `None`: no limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
-    pub deactivations: Budget,
+    pub budgets: Budgets,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,6 +70,8 @@ pub struct Metrics {
     /// 0 closed (well), 1 half open (probing), 2 open (out of reach).
     pub circuit_state: Family<ApiLabel, Gauge>,
     pub held: Family<ReasonLabel, Gauge>,
+    pub held_leavers_overdue: Gauge,
+    pub guard_stopped: Family<ReasonLabel, Counter>,
     pub store_commit: Histogram,
     registry: Registry,
 }
@@ -105,6 +107,8 @@ impl Metrics {
             delta_link_age: Family::default(),
             circuit_state: Family::default(),
             held: Family::default(),
+            held_leavers_overdue: Gauge::default(),
+            guard_stopped: Family::default(),
             store_commit: quick(),
             registry: Registry::with_prefix("cxone_sync"),
         };
@@ -173,6 +177,16 @@ impl Metrics {
         );
         r.register("circuit_state", "0 closed, 1 probing, 2 open", self.circuit_state.clone());
         r.register("held", "Jobs held for an operator", self.held.clone());
+        r.register(
+            "held_leavers_overdue",
+            "Deactivations that the guard has held for more than 15 minutes: these people may still log in",
+            self.held_leavers_overdue.clone(),
+        );
+        r.register(
+            "guard_stopped",
+            "Changes the guard stopped, by what they would have taken out of a budget",
+            self.guard_stopped.clone(),
+        );
         r.register_with_unit(
             "store_commit",
             "Time of one durable commit",

@@ -46,6 +46,7 @@ impl App {
             ballast_bytes: BALLAST_BYTES,
             retention_journal: retention.journal,
             retention_history: retention.history,
+            history_key: token::history_key(store.history_key.as_ref(), &store.path, &random)?,
         };
         let (opened_at, for_store) = (clock.now(), metrics.clone());
         let admin_token = match &service.admin_token {
@@ -209,7 +210,7 @@ fn worker_settings(
     let urls = service.public_url.as_ref().map(webhook_urls).transpose()?;
     Ok(Settings {
         rules,
-        deactivations: guard.deactivations,
+        budgets: guard.budgets,
         max_attempts: sync.max_attempts,
         recheck_after: sync.recheck_after,
         burst_threshold: sync.burst_threshold,

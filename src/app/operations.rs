@@ -81,7 +81,7 @@ async fn plan(worker: &Worker, users: Vec<String>, all: bool) -> Answer {
     for user in &users {
         ids.push(resolve(worker, user).await?);
     }
-    Ok(json!({ "plans": worker.plan_many(ids).await }))
+    worker.plan_many(ids).await.map_err(|error| failed(error.into()))
 }
 
 async fn explain(worker: &Worker, user: &str) -> Answer {

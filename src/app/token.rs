@@ -1,4 +1,4 @@
-//! The admin token, made at first start when the configuration gives none.
+//! The admin token and the key of the history, made at first start when the configuration gives none.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 
 use crate::random::Random;
+use crate::store::ChainKey;
 
 /// Where the made token is: beside the store.
 pub fn token_file(store: &Path) -> PathBuf {
@@ -18,34 +20,51 @@ pub fn token_file(store: &Path) -> PathBuf {
 
 /// The token in the file, made with mode 0600 if there is none.
 pub fn made_token(store: &Path, random: &Random) -> anyhow::Result<SecretString> {
-    let path = token_file(store);
+    made(&token_file(store), "admin token", random)
+}
+
+/// What seals the history: configured, or made beside the store. A store whose key is lost still
+/// works; its history cannot be verified any more.
+pub fn history_key(
+    configured: Option<&SecretString>,
+    store: &Path,
+    random: &Random,
+) -> anyhow::Result<ChainKey> {
+    let secret = match configured {
+        Some(secret) => secret.clone(),
+        None => made(&store.with_file_name("history-key"), "key of the history", random)?,
+    };
+    // Of any length, so it is brought to that of a key.
+    Ok(ChainKey::new(Sha256::digest(secret.expose_secret().as_bytes()).into()))
+}
+
+fn made(path: &Path, what: &str, random: &Random) -> anyhow::Result<SecretString> {
     let shown = path.display();
-    let token = BASE64_URL_SAFE_NO_PAD.encode(random.secret::<32>());
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+    let secret = BASE64_URL_SAFE_NO_PAD.encode(random.secret::<32>());
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
-            file.write_all(token.as_bytes())
-                .with_context(|| format!("cannot write the admin token to {shown}"))?;
-            file.sync_all().with_context(|| format!("cannot write the admin token to {shown}"))?;
-            Ok(token.into())
+            file.write_all(secret.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("cannot write the {what} to {shown}"))?;
+            Ok(secret.into())
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let token = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read the admin token in {shown}"))?;
-            let token = token.trim();
+            let secret = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the {what} in {shown}"))?;
+            let secret = secret.trim();
             anyhow::ensure!(
-                !token.is_empty(),
-                "the admin token in {shown} is empty: delete the file, and a new one is made"
+                !secret.is_empty(),
+                "the {what} in {shown} is empty: delete the file, and a new one is made"
             );
-            Ok(token.to_owned().into())
+            Ok(secret.to_owned().into())
         }
-        Err(error) => Err(error).with_context(|| format!("cannot make the admin token {shown}")),
+        Err(error) => Err(error).with_context(|| format!("cannot make the {what} {shown}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

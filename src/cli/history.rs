@@ -90,6 +90,7 @@ fn result(result: &WriteResult) -> String {
         WriteResult::NotApplied => "not applied".to_owned(),
         WriteResult::Unknown { error } => printable(&format!("unknown: {error}")),
         WriteResult::Refused { error } => printable(&format!("refused: {error}")),
+        WriteResult::Pending => "under way".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use crate::domain::guard::Guarded;
 use crate::domain::user::Attribute;
 
 use super::kind::{self, Kind};
@@ -123,24 +124,45 @@ fn table() -> Vec<Key> {
         let doc = "A file that holds it; one newline at its end is not part of it";
         table.push(Key { path: format!("{path}_file"), kind: file, default: None, doc });
     });
-    let mut row = |name: &str, least, most, default, doc| {
-        let why = if least == 0 { "0 holds everything" } else { "per_day = 0 holds everything" };
-        let (path, kind) = (format!("guard.deactivations.{name}"), Kind::Number(least, most, why));
-        table.push(Key { path, kind, default: Some(default), doc });
-    };
-    row("per_hour", 0, u32::MAX.into(), "50", "How many in any hour; more are held");
-    row("per_day", 0, u32::MAX.into(), "200", "How many in any 24 hours; more are held");
-    row(
-        "percent_per_day",
-        1,
-        100,
-        "5",
-        "How much of all linked users in any 24 hours; more are held; 100 is no limit",
-    );
+    guard(&mut table);
     attributes(&mut table);
     let section = |key: &Key| SECTIONS.iter().position(|section| key.path.starts_with(section));
     table.sort_by_key(section);
     table
+}
+
+/// What is guarded, with how many in any hour and day and what part of the linked users in a day.
+const BUDGETS: [(Guarded, [&str; 4]); 3] = [
+    (Guarded::Deactivations, ["50", "200", "100", "5"]),
+    (Guarded::RoleRemovals, ["100", "400", "100", "10"]),
+    (Guarded::PrivilegedGrants, ["5", "10", "100", "100"]),
+];
+
+fn guard(table: &mut Vec<Key>) {
+    for (guarded, defaults) in BUDGETS {
+        let mut row = |name: &str, least, most, default, doc| {
+            let why = if least == 0 { "0 holds everything" } else { "per_day = 0 holds everything" };
+            let (path, kind) = (format!("guard.{guarded}.{name}"), Kind::Number(least, most, why));
+            table.push(Key { path, kind, default: Some(default), doc });
+        };
+        let [hour, day, percent_hour, percent_day] = defaults;
+        row("per_hour", 0, u32::MAX.into(), hour, "How many in any hour; more are held");
+        row("per_day", 0, u32::MAX.into(), day, "How many in any 24 hours; more are held");
+        row(
+            "percent_per_hour",
+            1,
+            100,
+            percent_hour,
+            "How many in any hour, as a part of all linked users; more are held; 100 is no limit",
+        );
+        row(
+            "percent_per_day",
+            1,
+            100,
+            percent_day,
+            "How many in any 24 hours, as a part of all linked users; more are held; 100 is no limit",
+        );
+    }
 }
 
 fn attributes(table: &mut Vec<Key>) {
@@ -209,6 +231,7 @@ fn fixed(add: &mut Add<'_>) {
     add("service.max_connections", Kind::Number(1, 65_536, "they cost memory"), Some("512"), "Connections to public_listen at once");
 
     add("store.path", path, Some(r#""cxone-sync.redb""#), "The queue, the links and the history");
+    add("store.history_key", Kind::Secret(16), None, "Seals the history; if absent, made at first start beside the store");
     add("store.cache", Kind::Size(1 << 20, 64 << 30), Some(r#""64MiB""#), "Memory that keeps pages of the store");
 
     add("graph.tenant_id", Kind::Text(kind::tenant), None, "The directory's id, or one of its domains");
@@ -254,7 +277,10 @@ fn fixed(add: &mut Add<'_>) {
 
     add("roles[].group", Kind::Text(kind::group), None, "The group's object id");
     add("roles[].role", text, None, "The role, as CXone shows it");
-    add("roles[].privileged", Kind::Flag, Some("false"), "Marks a role that gives power over others; shown by explain");
+    add("roles[].privileged", Kind::Flag, Some("false"), "The role gives power over others: giving it counts toward guard.privileged_grants");
+
+    add("guard.protected_users", Kind::Texts(kind::somebody), Some("[]"), "Entra object ids and CXone user names that are never written");
+    add("guard.protected_roles", Kind::Texts(kind::text), Some("[]"), "Whoever holds one of these CXone roles is never written, and no group gives one");
 
     add("retention.journal", Kind::Duration(3600, 10 * YEAR_S, "Graph repeats a notification for up to 4 hours"), Some(r#""7d""#), "How long accepted notifications are kept for replay");
     add("retention.history", Kind::Duration(DAY_S, 100 * YEAR_S, "the guard counts the writes of a day in it"), Some(r#""90d""#), "How long writes are remembered, with before and after");

@@ -8,7 +8,7 @@ use crate::outbound::Url;
 use secrecy::SecretString;
 
 use crate::domain::mapping::Expression;
-use crate::domain::user::GroupId;
+use crate::domain::user::{GroupId, UserId};
 
 use super::errors::Origin;
 use super::tree::{Node, Plain};
@@ -398,6 +398,18 @@ pub fn group(text: &str) -> Result<(), Complaint> {
         Err(error) => complain(
             error.to_string(),
             "give the group's object id, not its name: anybody who may create a group could copy a name",
+        ),
+    }
+}
+
+/// An Entra user by id, or a CXone user by name.
+pub fn somebody(name: &str) -> Result<(), Complaint> {
+    text(name)?;
+    match name.contains('@') || name.parse::<UserId>().is_ok() {
+        true => Ok(()),
+        false => complain(
+            format!("{} is neither an object id nor a user name", quoted(name)),
+            "give the user's object id in Entra, or the user name in CXone, such as ana@example.com",
         ),
     }
 }

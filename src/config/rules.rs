@@ -8,7 +8,7 @@ use serde::de::value::{Error, StrDeserializer};
 
 use crate::domain::mapping::Expression;
 use crate::domain::roles::{RoleRow, RoleTable, RoleTableError};
-use crate::domain::rules::{MatchKey, OnDelete, Owner, Rule, Rules};
+use crate::domain::rules::{MatchKey, OnDelete, Owner, Protected, Rule, Rules};
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::domain::user::{Attribute, GroupId};
 
@@ -35,6 +35,7 @@ pub fn rules(settings: &mut Settings) -> Option<Rules> {
     warn(settings, &attributes, roles.as_ref());
     Some(Rules {
         scope: scope(settings),
+        protected: protected(settings, roles.as_ref()),
         roles: roles?,
         matching,
         create,
@@ -110,6 +111,27 @@ fn scope(settings: &mut Settings) -> Scope {
         ScopeRule { text, condition }
     });
     Scope { groups: wanted, exclude_groups, rules: rules.collect() }
+}
+
+fn protected(settings: &mut Settings, table: Option<&RoleTable>) -> Protected {
+    let mut protected = Protected::default();
+    for somebody in settings.texts("guard.protected_users") {
+        match somebody.parse() {
+            Ok(user) => protected.users.insert(user),
+            Err(_) => protected.user_names.insert(somebody.to_lowercase()),
+        };
+    }
+    protected.roles = settings.texts("guard.protected_roles").into_iter().collect();
+    let mapped = protected.roles.iter().find(|role| table.is_some_and(|table| table.contains(role)));
+    if let Some(role) = mapped {
+        let what = format!("role {role:?} is in guard.protected_roles and in [[roles]]");
+        settings.problem(
+            "guard.protected_roles",
+            what,
+            "no group may give a protected role: keep it in one of them",
+        );
+    }
+    protected
 }
 
 fn role_table(settings: &mut Settings) -> Option<RoleTable> {

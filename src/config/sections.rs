@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::domain::guard::{Budget, Budgets, Guarded};
 use crate::telemetry::LogFormat;
 
 use super::settings::Settings;
-use super::{Budget, Guard, Log, Mode, Retention, Service, Store, Sync, Tls};
+use super::{Guard, Log, Mode, Retention, Service, Store, Sync, Tls};
 
 pub fn service(settings: &mut Settings) -> Service {
     let address = |settings: &Settings, path| -> SocketAddr {
@@ -69,6 +70,7 @@ pub fn store(settings: &Settings) -> Store {
     Store {
         path: settings.path("store.path").expect("the path has a default"),
         cache_bytes: settings.count("store.cache"),
+        history_key: settings.secret("store.history_key"),
     }
 }
 
@@ -95,14 +97,26 @@ pub fn sync(settings: &mut Settings) -> Sync {
 }
 
 pub fn guard(settings: &Settings) -> Guard {
-    let limit = |name| settings.number(&format!("guard.deactivations.{name}"));
-    let percent = limit("percent_per_day");
-    let deactivations = Budget {
-        per_hour: limit("per_hour"),
-        per_day: limit("per_day"),
-        percent_per_day: percent.map(|percent| f64::from(u8::try_from(percent).expect("it is at most 100"))),
+    let budget = |guarded: Guarded| {
+        let limit = |name| settings.number(&format!("guard.{guarded}.{name}"));
+        let percent = |name| {
+            let percent: Option<u64> = limit(name);
+            percent.map(|percent| f64::from(u8::try_from(percent).expect("it is at most 100")))
+        };
+        Budget {
+            per_hour: limit("per_hour"),
+            per_day: limit("per_day"),
+            percent_per_hour: percent("percent_per_hour"),
+            percent_per_day: percent("percent_per_day"),
+        }
     };
-    Guard { deactivations }
+    Guard {
+        budgets: Budgets {
+            deactivations: budget(Guarded::Deactivations),
+            role_removals: budget(Guarded::RoleRemovals),
+            privileged_grants: budget(Guarded::PrivilegedGrants),
+        },
+    }
 }
 
 pub fn retention(settings: &Settings) -> Retention {

@@ -9,6 +9,7 @@ use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::domain::guard::{Budget, Budgets};
 use crate::domain::mapping::Expression;
 use crate::domain::rules::{MatchKey, OnDelete, Owner, Side};
 use crate::domain::user::Attribute;
@@ -36,6 +37,7 @@ fn text(changes: Pairs<'_>) -> String {
             "cxone",
             vec![("subdomain", r#""contoso""#), ("client_id", r#""cx""#), ("client_secret", r#""c-secret""#)],
         ),
+        ("store", vec![]),
         ("sync", vec![]),
         ("scope", vec![]),
         ("attributes", vec![]),
@@ -117,8 +119,18 @@ fn the_least_configuration_has_the_documented_defaults() {
             burst_threshold: 50,
         }
     );
-    let budget = Budget { per_hour: Some(50), per_day: Some(200), percent_per_day: Some(5.0) };
-    assert_eq!(config.guard, Guard { deactivations: budget });
+    let budget = |per_hour, per_day, percent_per_day| Budget {
+        per_hour: Some(per_hour),
+        per_day: Some(per_day),
+        percent_per_hour: Some(100.0),
+        percent_per_day: Some(percent_per_day),
+    };
+    let budgets = Budgets {
+        deactivations: budget(50, 200, 5.0),
+        role_removals: budget(100, 400, 10.0),
+        privileged_grants: budget(5, 10, 100.0),
+    };
+    assert_eq!(config.guard, Guard { budgets });
     assert_eq!(config.retention.history, Duration::from_secs(90 * 86_400));
     assert_eq!(config.rules.matching, [MatchKey::ExternalId, MatchKey::UserName]);
     assert!(config.rules.create);

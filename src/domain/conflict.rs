@@ -1,6 +1,6 @@
 //! The three-way comparison of one attribute: who wins, and why.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::link::Baseline;
 use super::patch::same;
@@ -8,7 +8,7 @@ use super::rules::{Owner, Rule, Side};
 use super::user::{Attribute, Value};
 
 /// What is to be done about one attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Decision {
     Keep,
@@ -17,7 +17,7 @@ pub enum Decision {
 }
 
 /// Why. The names are the reason codes operators see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     InSync,
@@ -36,6 +36,51 @@ pub enum Why {
     /// The groups have not all been read.
     GroupsUnread,
     NotMapped,
+    /// The target keeps this value in its own way, as it has shown before.
+    TargetNormalises,
+    /// An operator rejected this, or took it back.
+    Restrained,
+    /// An operator asked for Entra's value.
+    Reverted,
+}
+
+impl Why {
+    pub const ALL: [Self; 14] = [
+        Self::InSync,
+        Self::SourceEmpty,
+        Self::CreateOnly,
+        Self::OwnedByCxone,
+        Self::SourceChanged,
+        Self::Drift,
+        Self::TargetChanged,
+        Self::Conflict,
+        Self::SettledDifference,
+        Self::GroupsUnread,
+        Self::NotMapped,
+        Self::TargetNormalises,
+        Self::Restrained,
+        Self::Reverted,
+    ];
+
+    /// The reason code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InSync => "in_sync",
+            Self::SourceEmpty => "source_empty",
+            Self::CreateOnly => "create_only",
+            Self::OwnedByCxone => "owned_by_cxone",
+            Self::SourceChanged => "source_changed",
+            Self::Drift => "drift",
+            Self::TargetChanged => "target_changed",
+            Self::Conflict => "conflict",
+            Self::SettledDifference => "settled_difference",
+            Self::GroupsUnread => "groups_unread",
+            Self::NotMapped => "not_mapped",
+            Self::TargetNormalises => "target_normalises",
+            Self::Restrained => "restrained",
+            Self::Reverted => "reverted",
+        }
+    }
 }
 
 /// `desired` is Entra's value, mapped; `shown` is what CXone has.

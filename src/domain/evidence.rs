@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::user::{GroupId, Membership, SourceUser};
+use super::user::{GroupId, Membership, SourceUser, UserId};
 
 /// Two looks that find a user nowhere must be this far apart to count: replicas of the directory
 /// may lag by minutes.
 pub const ABSENT_TWICE_APART: Duration = Duration::from_secs(600);
+/// Two looks that find a user out of scope must be this far apart to count: somebody who moves from
+/// one group to another is in neither for a moment, and replicas lag.
+pub const OUT_OF_SCOPE_TWICE_APART: Duration = Duration::from_secs(300);
 
 /// A positive observation, kept with the history of the deactivation it justified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +24,20 @@ pub struct Evidence(Kind);
 enum Kind {
     Disabled,
     InDeletedItems,
-    RemovedInDelta { reason: RemovedReason },
-    AbsentTwice { first: Timestamp, second: Timestamp },
-    OutOfScope { rule: String },
+    RemovedInDelta {
+        reason: RemovedReason,
+    },
+    AbsentTwice {
+        first: Timestamp,
+        second: Timestamp,
+    },
+    OutOfScope {
+        rule: String,
+        #[serde(default)]
+        first: Option<Timestamp>,
+        #[serde(default)]
+        second: Option<Timestamp>,
+    },
 }
 
 /// What a delta round says about a removal.
@@ -42,9 +56,9 @@ impl Evidence {
         (!user.enabled).then_some(Self(Kind::Disabled))
     }
 
-    /// `directory/deletedItems/{id}` answered with the user.
-    pub fn in_deleted_items(_found: &DeletedItem) -> Self {
-        Self(Kind::InDeletedItems)
+    /// `directory/deletedItems/{id}` answered with this very user.
+    pub fn in_deleted_items(user: UserId, found: &DeletedItem) -> Option<Self> {
+        (found.id == user).then_some(Self(Kind::InDeletedItems))
     }
 
     /// A delta round said `@removed`, and the user is found nowhere.
@@ -54,25 +68,7 @@ impl Evidence {
 
     /// Neither a user nor a deleted item, in two looks at least [`ABSENT_TWICE_APART`] apart.
     pub fn absent_twice(first: Timestamp, second: Timestamp) -> Option<Self> {
-        let apart = Duration::try_from(second.duration_since(first)).unwrap_or_default();
-        (apart >= ABSENT_TWICE_APART).then_some(Self(Kind::AbsentTwice { first, second }))
-    }
-
-    /// A complete read of the groups shows the user in none of those in scope.
-    pub fn in_no_scope_group(membership: &Membership, scope: &[GroupId]) -> Option<Self> {
-        let outside = membership.complete && !scope.iter().any(|group| membership.groups.contains(group));
-        outside.then(|| Self(Kind::OutOfScope { rule: "in none of scope.groups".to_owned() }))
-    }
-
-    /// A complete read of the groups shows the user in one that is excluded.
-    pub fn in_excluded_group(membership: &Membership, excluded: &[GroupId]) -> Option<Self> {
-        let group = excluded.iter().find(|group| membership.complete && membership.groups.contains(group))?;
-        Some(Self(Kind::OutOfScope { rule: format!("in scope.exclude_groups: {group}") }))
-    }
-
-    /// An attribute rule of the scope says no to a completely read user.
-    pub fn rule_says_no(_user: &SourceUser, rule: &str) -> Self {
-        Self(Kind::OutOfScope { rule: format!("scope.rules: {rule}") })
+        is_apart(first, second, ABSENT_TWICE_APART).then_some(Self(Kind::AbsentTwice { first, second }))
     }
 
     /// Nobody comes back under this id.
@@ -80,9 +76,15 @@ impl Evidence {
         matches!(self.0, Kind::RemovedInDelta { reason: RemovedReason::Deleted } | Kind::AbsentTwice { .. })
     }
 
-    /// One look is not enough to act on: the next one may show the user elsewhere.
-    pub fn needs_second_look(&self) -> bool {
-        matches!(self.0, Kind::OutOfScope { .. })
+    /// The kind of observation, as operators and the history know it.
+    pub const fn code(&self) -> &'static str {
+        match self.0 {
+            Kind::Disabled => "disabled",
+            Kind::InDeletedItems => "in_deleted_items",
+            Kind::RemovedInDelta { .. } => "removed_in_delta",
+            Kind::AbsentTwice { .. } => "absent_twice",
+            Kind::OutOfScope { .. } => "out_of_scope",
+        }
     }
 
     /// A sentence for an operator.
@@ -99,7 +101,64 @@ impl Evidence {
             Kind::AbsentTwice { first, second } => {
                 format!("found nowhere in the directory at {first} and at {second}")
             }
-            Kind::OutOfScope { rule } => format!("out of scope: {rule}"),
+            Kind::OutOfScope { rule, first: Some(first), second: Some(second) } => {
+                format!("out of scope: {rule}; seen at {first} and at {second}")
+            }
+            Kind::OutOfScope { rule, .. } => format!("out of scope: {rule}"),
+        }
+    }
+}
+
+fn is_apart(first: Timestamp, second: Timestamp, least: Duration) -> bool {
+    Duration::try_from(second.duration_since(first)).is_ok_and(|apart| apart >= least)
+}
+
+/// One complete look that shows a user out of scope. Not evidence yet: a second one, later, must
+/// agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfScope {
+    rule: String,
+    seen_at: Timestamp,
+}
+
+impl OutOfScope {
+    /// A complete read of the groups shows the user in none of those in scope.
+    pub fn in_no_scope_group(membership: &Membership, scope: &[GroupId]) -> Option<Self> {
+        let outside = membership.complete && !scope.iter().any(|group| membership.groups.contains(group));
+        let rule = "in none of scope.groups".to_owned();
+        membership.read_at.filter(|_| outside).map(|seen_at| Self { rule, seen_at })
+    }
+
+    /// A complete read of the groups shows the user in one that is excluded.
+    pub fn in_excluded_group(membership: &Membership, excluded: &[GroupId]) -> Option<Self> {
+        let group = excluded.iter().find(|group| membership.complete && membership.groups.contains(group))?;
+        let rule = format!("in scope.exclude_groups: {group}");
+        membership.read_at.map(|seen_at| Self { rule, seen_at })
+    }
+
+    /// An attribute rule of the scope says no to a completely read user.
+    pub fn rule_says_no(_user: &SourceUser, rule: &str, read_at: Timestamp) -> Self {
+        Self { rule: format!("scope.rules: {rule}"), seen_at: read_at }
+    }
+
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// When what it rests on was read: of several groups, the one read longest ago.
+    pub fn seen_at(&self) -> Timestamp {
+        self.seen_at
+    }
+
+    /// Evidence, if the user was out of scope by a look at `first` too, at least
+    /// [`OUT_OF_SCOPE_TWICE_APART`] before this one; else this sighting again.
+    pub fn confirmed(self, first: Option<Timestamp>) -> Result<Evidence, Self> {
+        match first {
+            Some(first) if is_apart(first, self.seen_at, OUT_OF_SCOPE_TWICE_APART) => {
+                let (first, second) = (Some(first), Some(self.seen_at));
+                Ok(Evidence(Kind::OutOfScope { rule: self.rule, first, second }))
+            }
+            _ => Err(self),
         }
     }
 }
@@ -107,5 +166,8 @@ impl Evidence {
 /// A user found in the directory's deleted items. Only a 200 answer for the same id makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedItem {
-    pub id: super::user::UserId,
+    pub id: UserId,
 }
+
+#[cfg(test)]
+mod tests;

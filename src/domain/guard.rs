@@ -1,76 +1,153 @@
 //! The brake: sliding budgets for what must not happen in bulk by accident.
+//!
+//! What counts: every account that is turned off, every role that is taken, every `privileged` role
+//! that is given. A budget is asked before the write and charged in the same commit that records the
+//! intent, so it holds in any order of the writes and across restarts. Time is that of the guard's
+//! own clock, which only runs while the service does: neither a restart nor a corrected wall clock
+//! makes room.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many deactivations may happen without an operator. Each bound that is `None` does not apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarded {
+    /// An account turned off.
+    Deactivations,
+    /// Roles taken, each by itself.
+    RoleRemovals,
+    /// Roles marked `privileged` given, each by itself.
+    PrivilegedGrants,
+}
+
+impl Guarded {
+    pub const ALL: [Self; 3] = [Self::Deactivations, Self::RoleRemovals, Self::PrivilegedGrants];
+
+    /// Its name in the configuration and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deactivations => "deactivations",
+            Self::RoleRemovals => "role_removals",
+            Self::PrivilegedGrants => "privileged_grants",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Deactivations => "deactivations",
+            Self::RoleRemovals => "roles taken",
+            Self::PrivilegedGrants => "privileged roles given",
+        }
+    }
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How much may happen without an operator. Each bound that is `None` does not apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     pub per_hour: Option<u64>,
     pub per_day: Option<u64>,
-    /// Of the linked users; at least one user is always allowed by it, and 100 is no bound.
+    /// Of the linked users; at least one is always allowed by it, and 100 is no bound.
+    pub percent_per_hour: Option<f64>,
     pub percent_per_day: Option<f64>,
 }
 
+/// The budgets of everything that is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Budgets {
+    pub deactivations: Budget,
+    pub role_removals: Budget,
+    pub privileged_grants: Budget,
+}
+
+impl Budgets {
+    pub const fn of(&self, guarded: Guarded) -> &Budget {
+        match guarded {
+            Guarded::Deactivations => &self.deactivations,
+            Guarded::RoleRemovals => &self.role_removals,
+            Guarded::PrivilegedGrants => &self.privileged_grants,
+        }
+    }
+}
+
 /// What has been done already within the sliding windows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     pub last_hour: u64,
     pub last_day: u64,
     pub linked_users: u64,
 }
 
-/// Which bound one more would break, as a sentence for an operator; `None` when there is room.
-pub fn over(budget: &Budget, usage: &Usage) -> Option<String> {
-    if let Some(bound) = budget.per_hour
-        && usage.last_hour >= bound
-    {
-        return Some(format!(
-            "{} deactivations in the last hour; guard.deactivations.per_hour is {bound}",
-            usage.last_hour
-        ));
+/// What one plan takes out of the budgets. What is zero is not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Spend(BTreeMap<Guarded, u64>);
+
+impl Spend {
+    pub fn add(&mut self, guarded: Guarded, n: u64) {
+        if n > 0 {
+            *self.0.entry(guarded).or_default() += n;
+        }
     }
-    if let Some(bound) = budget.per_day
-        && usage.last_day >= bound
-    {
-        return Some(format!(
-            "{} deactivations in the last day; guard.deactivations.per_day is {bound}",
-            usage.last_day
-        ));
+
+    pub fn of(&self, guarded: Guarded) -> u64 {
+        self.0.get(&guarded).copied().unwrap_or(0)
     }
-    let percent = budget.percent_per_day.filter(|percent| *percent < 100.0)?;
-    let bound = ((usage.linked_users as f64 * percent / 100.0).floor() as u64).max(1);
-    (usage.last_day >= bound).then(|| {
-        format!(
-            "{} deactivations in the last day; guard.deactivations.percent_per_day is {percent}, which is {bound} of {} users",
-            usage.last_day, usage.linked_users
-        )
-    })
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Guarded, u64)> {
+        self.0.iter().map(|(guarded, n)| (*guarded, *n))
+    }
+
+    /// All of it, whatever it is.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+/// Which bound `n` more would break, as a sentence for an operator; `None` when there is room.
+pub fn over(guarded: Guarded, budget: &Budget, usage: &Usage, n: u64) -> Option<String> {
+    let percent_of = |percent: f64| ((usage.linked_users as f64 * percent / 100.0).floor() as u64).max(1);
+    let bounds = [
+        ("per_hour", budget.per_hour.map(|bound| (bound, None)), "hour", usage.last_hour),
+        ("per_day", budget.per_day.map(|bound| (bound, None)), "day", usage.last_day),
+        ("percent_per_hour", share(budget.percent_per_hour, percent_of), "hour", usage.last_hour),
+        ("percent_per_day", share(budget.percent_per_day, percent_of), "day", usage.last_day),
+    ];
+    for (name, bound, window, used) in bounds {
+        let Some((bound, percent)) = bound else { continue };
+        if used.saturating_add(n) <= bound {
+            continue;
+        }
+        let is = match percent {
+            None => format!("{bound}"),
+            Some(percent) => format!("{percent}, which is {bound} of {} users", usage.linked_users),
+        };
+        let (words, name_of) = (guarded.words(), guarded.name());
+        return Some(format!("{used} {words} in the last {window}; guard.{name_of}.{name} is {is}"));
+    }
+    None
+}
+
+/// A percentage as a number of users; 100 and more is no bound.
+fn share(percent: Option<f64>, of: impl Fn(f64) -> u64) -> Option<(u64, Option<f64>)> {
+    percent.filter(|percent| *percent < 100.0).map(|percent| (of(percent), Some(percent)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_bound_holds_by_itself() {
-        let usage = Usage { last_hour: 50, last_day: 60, linked_users: 1000 };
-        let budget = |per_hour, per_day, percent_per_day| Budget { per_hour, per_day, percent_per_day };
-        assert_eq!(over(&budget(Some(51), Some(61), Some(6.1)), &usage), None);
-        assert_eq!(over(&Budget::default(), &usage), None);
-        assert!(over(&budget(Some(50), None, None), &usage).unwrap().contains("per_hour is 50"));
-        assert!(over(&budget(None, Some(60), None), &usage).unwrap().contains("per_day is 60"));
-        assert!(over(&budget(None, None, Some(6.0)), &usage).unwrap().contains("60 of 1000 users"));
-    }
-
-    #[test]
-    fn a_small_tenant_may_lose_one_user_a_day() {
-        let budget = Budget { percent_per_day: Some(5.0), ..Budget::default() };
-        assert_eq!(over(&budget, &Usage { last_hour: 0, last_day: 0, linked_users: 3 }), None);
-        assert!(over(&budget, &Usage { last_hour: 1, last_day: 1, linked_users: 3 }).is_some());
-        let all = Budget { percent_per_day: Some(100.0), ..Budget::default() };
-        assert_eq!(over(&all, &Usage { last_hour: 9, last_day: 9, linked_users: 3 }), None);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 pub mod observed;
 pub mod user;
 
+pub mod case;
 pub mod evidence;
 pub mod link;
 pub mod queue;
@@ -16,9 +17,11 @@ pub mod plan;
 pub mod rules;
 
 pub mod conflict;
+pub mod drift;
 pub mod guard;
 pub mod mapping;
 pub mod patch;
 pub mod retry;
 pub mod roles;
 pub mod scope;
+pub mod undo;

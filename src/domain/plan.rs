@@ -1,16 +1,23 @@
 //! The decision about one user: what both sides look like, what is to be sent, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
+use super::case::{Forbidden, Restraint};
 use super::conflict::{Decision, Why, resolve};
-use super::evidence::Evidence;
+use super::evidence::{Evidence, OutOfScope};
+use super::guard::{Guarded, Spend};
 use super::link::{Baseline, Link};
-use super::patch::{self, fit};
-use super::queue::Change;
+use super::patch::{self, fit, same};
+use super::queue::{Change, Operation};
+use super::roles::RoleTable;
 use super::rules::{MatchKey, OnDelete, Owner, Rules};
 use super::scope::InScope;
+use super::undo;
 use super::user::{Attribute, Attributes, Membership, ScimId, SourceUser, TargetUser, UserId, Value};
 
 /// CXone refuses a user without these. Source: NICE, "Provision employee accounts with SCIM".
@@ -24,6 +31,24 @@ pub enum Source {
     Gone(Evidence),
     /// Found nowhere, but not proven gone.
     Unknown,
+}
+
+/// All that a decision about one user rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub user: UserId,
+    pub source: &'a Source,
+    pub membership: &'a Membership,
+    pub target: &'a Target,
+    pub link: Option<&'a Link>,
+    /// What an operator forbade.
+    pub restraints: &'a [Restraint],
+    /// Attributes whose value in CXone an operator wants to be Entra's again.
+    pub revert: &'a BTreeSet<Attribute>,
+    /// The first of the looks in a row that found the user out of scope.
+    pub out_of_scope_since: Option<Timestamp>,
+    /// When the user was read.
+    pub now: Timestamp,
 }
 
 /// What a look at CXone found.
@@ -52,6 +77,8 @@ pub struct Plan {
     pub reason: Reason,
     /// Empty where no attribute was compared.
     pub verdicts: Vec<Verdict>,
+    /// Restraints that have lost their object: Entra says something else now.
+    pub lift: Vec<Restraint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +100,10 @@ pub enum Action {
     Park,
     /// Nothing can be told: look again.
     LookAgain,
+    /// Out of scope since then, but not yet by two looks far enough apart.
+    Confirm {
+        since: Timestamp,
+    },
 }
 
 /// Why the whole plan is what it is. The names are the reason codes operators see.
@@ -92,6 +123,15 @@ pub enum Reason {
     ActiveOwnedByCxone,
     SourceUnknown,
     ScopeUnknown(String),
+    OutOfScopeOnce(String),
+    ProtectedUser,
+    ProtectedAccount(String),
+    /// An operator rejected it, or took it back.
+    Restrained(String),
+    /// The account belongs to somebody who came after.
+    PassedOn,
+    /// An operator takes writes back.
+    Undo,
     RequiredMissing(Vec<&'static str>),
     UnfitValue(String),
     MappingFailed(String),
@@ -117,6 +157,12 @@ impl Reason {
             Self::ActiveOwnedByCxone => "active_owned_by_cxone",
             Self::SourceUnknown => "source_unknown",
             Self::ScopeUnknown(_) => "scope_unknown",
+            Self::OutOfScopeOnce(_) => "out_of_scope_once",
+            Self::ProtectedUser => "protected_user",
+            Self::ProtectedAccount(_) => "protected_account",
+            Self::Restrained(_) => "restrained",
+            Self::PassedOn => "passed_on",
+            Self::Undo => "undo",
             Self::RequiredMissing(_) => "required_missing",
             Self::UnfitValue(_) => "unfit_value",
             Self::MappingFailed(_) => "mapping_failed",
@@ -142,6 +188,18 @@ impl Reason {
             Self::ActiveOwnedByCxone => "the user left, but attributes.active is owned by CXone".to_owned(),
             Self::SourceUnknown => "Entra shows the user neither as present nor as deleted".to_owned(),
             Self::ScopeUnknown(what) => format!("cannot tell whether the user is in scope: {what}"),
+            Self::OutOfScopeOnce(rule) => {
+                format!(
+                    "out of scope ({rule}) by one look; another, later one must agree before anything is done"
+                )
+            }
+            Self::ProtectedUser => "the user is in guard.protected_users: never written".to_owned(),
+            Self::ProtectedAccount(why) => format!("the CXone account is protected: {why}"),
+            Self::Restrained(why) => format!("the user left, but {why}"),
+            Self::PassedOn => {
+                "the user left, and the CXone account belongs to somebody else by now".to_owned()
+            }
+            Self::Undo => "an operator takes writes back".to_owned(),
             Self::RequiredMissing(names) => format!(
                 "CXone requires {}, which Entra does not fill: fill it, or map it from another attribute",
                 names.join(", ")
@@ -173,30 +231,40 @@ pub struct Verdict {
 }
 
 /// Decides about one user. Pure and total: it cannot fail, and the same input gives the same plan.
-pub fn decide(
-    rules: &Rules,
-    source: &Source,
-    membership: &Membership,
-    target: &Target,
-    link: Option<&Link>,
-) -> Plan {
-    let user = match source {
+pub fn decide(rules: &Rules, inputs: &Inputs<'_>) -> Plan {
+    if let Some(reason) = protection(rules, inputs) {
+        return plan(Action::Nothing, reason);
+    }
+    let user = match inputs.source {
         Source::Unknown => return plan(Action::LookAgain, Reason::SourceUnknown),
-        Source::Gone(evidence) => return leaver(rules, evidence.clone(), target, link, OnlyIf::Linked),
+        Source::Gone(evidence) => return leaver(rules, inputs, Ok(evidence.clone()), OnlyIf::Linked),
         Source::Present(user) => user,
     };
-    match rules.scope.of(user, membership) {
+    match rules.scope.of(user, inputs.membership, inputs.now) {
         InScope::Unknown(what) => plan(Action::LookAgain, Reason::ScopeUnknown(what)),
-        InScope::No(evidence) => leaver(rules, evidence, target, link, OnlyIf::Linked),
+        InScope::No(sighting) => {
+            leaver(rules, inputs, sighting.confirmed(inputs.out_of_scope_since), OnlyIf::Linked)
+        }
         InScope::Yes => match Evidence::disabled(user) {
-            Some(evidence) => leaver(rules, evidence, target, link, OnlyIf::Matched),
-            None => stay(rules, user, membership, target, link),
+            Some(evidence) => leaver(rules, inputs, Ok(evidence), OnlyIf::Matched),
+            None => stay(rules, user, inputs),
         },
     }
 }
 
 fn plan(action: Action, reason: Reason) -> Plan {
-    Plan { action, reason, verdicts: Vec::new() }
+    Plan { action, reason, verdicts: Vec::new(), lift: Vec::new() }
+}
+
+/// Why the user, or the account, is never written.
+fn protection(rules: &Rules, inputs: &Inputs<'_>) -> Option<Reason> {
+    if rules.protected.user(inputs.user) {
+        return Some(Reason::ProtectedUser);
+    }
+    match inputs.target {
+        Target::Found(shown) => rules.protected.account(shown).map(Reason::ProtectedAccount),
+        _ => None,
+    }
 }
 
 /// How sure we must be that the account is ours before we turn it off.
@@ -206,14 +274,22 @@ enum OnlyIf {
     Matched,
 }
 
-fn leaver(rules: &Rules, evidence: Evidence, target: &Target, link: Option<&Link>, only_if: OnlyIf) -> Plan {
+fn leaver(
+    rules: &Rules,
+    inputs: &Inputs<'_>,
+    evidence: Result<Evidence, OutOfScope>,
+    only_if: OnlyIf,
+) -> Plan {
     if only_if == OnlyIf::Linked && rules.on_delete == OnDelete::Ignore {
         return plan(Action::Nothing, Reason::OnDeleteIsIgnore);
     }
-    if only_if == OnlyIf::Linked && link.is_none() {
+    if only_if == OnlyIf::Linked && inputs.link.is_none() {
         return plan(Action::Nothing, Reason::NothingToLeave);
     }
-    let shown = match found(target) {
+    if let (Source::Gone(_), Target::Taken { .. }) = (inputs.source, inputs.target) {
+        return plan(Action::Nothing, Reason::PassedOn);
+    }
+    let shown = match found(inputs.target) {
         Ok(Some(shown)) => shown,
         Ok(None) => return plan(Action::Nothing, Reason::NothingToLeave),
         Err(stop) => return *stop,
@@ -227,9 +303,36 @@ fn leaver(rules: &Rules, evidence: Evidence, target: &Target, link: Option<&Link
         Some(rule) if rule.owner != Owner::Cxone => {}
         _ => return plan(Action::Nothing, Reason::ActiveOwnedByCxone),
     }
+    let off = Some(Value::Flag(false));
+    if let Some(restraint) = inputs.restraints.iter().find(|it| forbids(it, Attribute::Active, off.as_ref()))
+    {
+        return plan(Action::Nothing, Reason::Restrained(words_of(restraint)));
+    }
+    let evidence = match evidence {
+        Ok(evidence) => evidence,
+        Err(sighting) => {
+            let since = inputs.out_of_scope_since.unwrap_or(sighting.seen_at()).min(sighting.seen_at());
+            return plan(Action::Confirm { since }, Reason::OutOfScopeOnce(sighting.rule().to_owned()));
+        }
+    };
     let before = shown.attributes.get(&Attribute::Active).cloned();
-    let change = Change { attribute: Attribute::Active, before, after: Some(Value::Flag(false)) };
+    let change = Change { attribute: Attribute::Active, before, after: off };
     plan(Action::Deactivate { change, evidence }, Reason::Leaver)
+}
+
+fn forbids(restraint: &Restraint, of: Attribute, desired: Option<&Value>) -> bool {
+    match &restraint.forbids {
+        Forbidden::Value { attribute, value } => *attribute == of && same(of, value.as_ref(), desired),
+        Forbidden::GiveRole { .. } | Forbidden::TakeRole { .. } => false,
+    }
+}
+
+fn words_of(restraint: &Restraint) -> String {
+    let what = match restraint.why {
+        super::case::RestraintReason::Rejected => "rejected the change",
+        super::case::RestraintReason::Undone => "took the change back",
+    };
+    format!("{} {what} at {}; `held lift` ends that", restraint.by, restraint.at)
 }
 
 /// The user that was found, `None` for absent, or the plan that an unclear target forces.
@@ -249,34 +352,36 @@ fn found(target: &Target) -> Result<Option<&TargetUser>, Box<Plan>> {
     }
 }
 
-fn stay(
-    rules: &Rules,
-    user: &SourceUser,
-    membership: &Membership,
-    target: &Target,
-    link: Option<&Link>,
-) -> Plan {
-    let shown = match found(target) {
+fn stay(rules: &Rules, user: &SourceUser, inputs: &Inputs<'_>) -> Plan {
+    let shown = match found(inputs.target) {
         Ok(shown) => shown,
         Err(stop) => return *stop,
     };
     let held = shown.and_then(|shown| shown.attributes.get(&Attribute::Roles));
-    let desired = match desired(rules, user, membership, held) {
+    let desired = match desired(rules, user, inputs, held) {
         Ok(desired) => desired,
         Err(reason) => return plan(Action::Park, reason),
     };
-    match shown {
-        Some(shown) => change(rules, &desired, membership, shown, link),
-        None if rules.create => create(rules, desired),
+    let mut plan = match shown {
+        Some(shown) => change(rules, &desired, shown, inputs),
+        None if rules.create => create(rules, desired.clone()),
         None => plan(Action::Nothing, Reason::CreateIsOff),
-    }
+    };
+    let given = rules.roles.given_by(inputs.membership);
+    let is_void = |restraint: &&Restraint| match &restraint.forbids {
+        Forbidden::Value { attribute, .. } => !forbids(restraint, *attribute, desired.get(attribute)),
+        Forbidden::GiveRole { role } => inputs.membership.complete && !given.contains(role.as_str()),
+        Forbidden::TakeRole { role } => inputs.membership.complete && given.contains(role.as_str()),
+    };
+    plan.lift = inputs.restraints.iter().filter(is_void).cloned().collect();
+    plan
 }
 
 /// Entra's word on every mapped attribute; what is missing is empty there.
 fn desired(
     rules: &Rules,
     user: &SourceUser,
-    membership: &Membership,
+    inputs: &Inputs<'_>,
     held_roles: Option<&Value>,
 ) -> Result<Attributes, Reason> {
     let mut desired = Attributes::new();
@@ -284,11 +389,20 @@ fn desired(
         let value = match attribute {
             Attribute::Active => Some(Value::Flag(user.enabled)),
             Attribute::Roles => {
-                let held = match held_roles {
-                    Some(Value::List(roles)) => roles.as_slice(),
-                    _ => &[],
-                };
-                Some(Value::List(rules.roles.desired(membership, held).into_iter().collect()))
+                let held = Value::items(held_roles);
+                let mut roles = rules.roles.desired(inputs.membership, &held);
+                for restraint in inputs.restraints {
+                    match &restraint.forbids {
+                        Forbidden::GiveRole { role } if !held.contains(role) => {
+                            roles.remove(role);
+                        }
+                        Forbidden::TakeRole { role } if held.contains(role) => {
+                            roles.insert(role.clone());
+                        }
+                        _ => {}
+                    }
+                }
+                Some(Value::List(roles.into_iter().collect()))
             }
             _ => match &rule.from {
                 Some(expression) => expression
@@ -323,26 +437,34 @@ fn create(rules: &Rules, mut desired: Attributes) -> Plan {
     plan(Action::Create(desired), Reason::Joiner)
 }
 
-fn change(
-    rules: &Rules,
-    desired: &Attributes,
-    membership: &Membership,
-    shown: &TargetUser,
-    link: Option<&Link>,
-) -> Plan {
-    let baselines = link.map(|link| &link.baseline);
+fn change(rules: &Rules, desired: &Attributes, shown: &TargetUser, inputs: &Inputs<'_>) -> Plan {
+    let (baselines, normalised) =
+        (inputs.link.map(|link| &link.baseline), inputs.link.map(|link| &link.normalised));
     let mut verdicts = Vec::new();
     for (&attribute, rule) in &rules.attributes {
         let (source, target) = (desired.get(&attribute), shown.attributes.get(&attribute));
         let baseline = baselines.and_then(|baselines| baselines.get(&attribute));
-        let (decision, why) = if attribute == Attribute::Roles && !membership.complete {
+        let explained = normalised
+            .and_then(|known| known.get(&attribute))
+            .is_some_and(|known| known.explains(attribute, source, target));
+        let (decision, why) = if attribute == Attribute::Roles && !inputs.membership.complete {
             (Decision::Keep, Why::GroupsUnread)
         } else if rule.from.is_none() && !matches!(attribute, Attribute::Active | Attribute::Roles) {
             (Decision::Keep, Why::NotMapped)
         } else if source.is_none() && REQUIRED.contains(&attribute) {
             (Decision::Keep, Why::SourceEmpty)
         } else {
-            resolve(attribute, rule, source, target, baseline)
+            match resolve(attribute, rule, source, target, baseline) {
+                agreed @ (_, Why::InSync) => agreed,
+                _ if explained => (Decision::Keep, Why::TargetNormalises),
+                _ if inputs.restraints.iter().any(|it| forbids(it, attribute, source)) => {
+                    (Decision::Keep, Why::Restrained)
+                }
+                // What is never written afterwards is not written because somebody asks.
+                resolved @ (_, Why::CreateOnly | Why::OwnedByCxone) => resolved,
+                _ if inputs.revert.contains(&attribute) => (Decision::Write, Why::Reverted),
+                resolved => resolved,
+            }
         };
         let (source, target, baseline) = (source.cloned(), target.cloned(), baseline.cloned());
         verdicts.push(Verdict { attribute, source, target, baseline, owner: rule.owner, decision, why });
@@ -363,7 +485,28 @@ fn change(
     } else {
         (Action::Patch(changes), Reason::Differs)
     };
-    Plan { action, reason, verdicts }
+    Plan { action, reason, verdicts, lift: Vec::new() }
+}
+
+/// What an operator's undo comes to for a user who is there: `changes` are the inverse of writes (see
+/// [`undo::inverse`]); what CXone no longer shows as it was written stays, and is returned.
+pub fn undo(rules: &Rules, inputs: &Inputs<'_>, changes: &[Change]) -> (Plan, Vec<undo::Skipped>) {
+    if let Some(reason) = protection(rules, inputs) {
+        return (plan(Action::Nothing, reason), Vec::new());
+    }
+    let shown = match found(inputs.target) {
+        Ok(Some(shown)) => shown,
+        Ok(None) => return (plan(Action::Nothing, Reason::NothingToLeave), Vec::new()),
+        Err(stop) => return (*stop, Vec::new()),
+    };
+    let undo::Inverse { changes, skipped } = undo::still_standing(changes, &shown.attributes);
+    let turns_on = |change: &Change| change.attribute == Attribute::Active;
+    let action = match &changes {
+        none if none.is_empty() => Action::Nothing,
+        some if some.iter().any(turns_on) => Action::Reactivate(changes),
+        _ => Action::Patch(changes),
+    };
+    (Plan { action, reason: Reason::Undo, verdicts: Vec::new(), lift: Vec::new() }, skipped)
 }
 
 impl Plan {
@@ -380,8 +523,114 @@ impl Plan {
             Action::Patch(changes) | Action::Reactivate(changes) => changes.clone(),
             Action::Deactivate { change, .. } => vec![change.clone()],
             Action::Create(attributes) => created(attributes),
-            Action::Nothing | Action::Hold | Action::Park | Action::LookAgain => Vec::new(),
+            Action::Nothing | Action::Hold | Action::Park | Action::LookAgain | Action::Confirm { .. } => {
+                Vec::new()
+            }
         }
+    }
+
+    /// What is sent; `None` when nothing is.
+    pub fn operation(&self) -> Option<Operation> {
+        match &self.action {
+            Action::Create(_) => Some(Operation::Create),
+            Action::Patch(_) => Some(Operation::Patch),
+            Action::Reactivate(_) => Some(Operation::Reactivate),
+            Action::Deactivate { .. } => Some(Operation::Deactivate),
+            Action::Nothing | Action::Hold | Action::Park | Action::LookAgain | Action::Confirm { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Why each changed attribute changes.
+    pub fn why(&self) -> BTreeMap<Attribute, Why> {
+        let written = self.verdicts.iter().filter(|verdict| verdict.decision == Decision::Write);
+        written.map(|verdict| (verdict.attribute, verdict.why)).collect()
+    }
+
+    /// What it takes out of the guard's budgets.
+    pub fn spend(&self, table: &RoleTable) -> Spend {
+        let mut spend = Spend::default();
+        if let Action::Deactivate { .. } = self.action {
+            spend.add(Guarded::Deactivations, 1);
+        }
+        for change in self.changes().iter().filter(|change| change.attribute == Attribute::Roles) {
+            let (given, taken) = change.roles();
+            let privileged = given.iter().filter(|role| table.is_privileged(role)).count();
+            spend.add(Guarded::RoleRemovals, taken.len() as u64);
+            spend.add(Guarded::PrivilegedGrants, privileged as u64);
+        }
+        spend
+    }
+
+    /// The plan without what `held` counts. `None`: nothing is left of it.
+    pub fn without(&self, held: &BTreeSet<Guarded>, table: &RoleTable) -> Option<Self> {
+        let mut plan = self.clone();
+        let reduced = |changes: &[Change]| -> Vec<Change> {
+            changes.iter().filter_map(|change| without_roles(change, held, table)).collect()
+        };
+        plan.action = match &self.action {
+            Action::Deactivate { .. } if held.contains(&Guarded::Deactivations) => return None,
+            Action::Create(attributes) => {
+                let changes = reduced(&created(attributes));
+                Action::Create(patch::apply(&Attributes::new(), &changes))
+            }
+            Action::Patch(changes) => Action::Patch(reduced(changes)),
+            Action::Reactivate(changes) => Action::Reactivate(reduced(changes)),
+            other => other.clone(),
+        };
+        (!plan.changes().is_empty()).then_some(plan)
+    }
+
+    /// What is left to be done once `reduced` (see [`Plan::without`]) has been.
+    pub fn rest(&self, reduced: Option<&Self>) -> Self {
+        let Some(reduced) = reduced else { return self.clone() };
+        let roles =
+            |plan: &Self| plan.changes().into_iter().find(|change| change.attribute == Attribute::Roles);
+        let rest = roles(self).map(|full| Change {
+            attribute: Attribute::Roles,
+            before: roles(reduced).map_or(full.before, |done| done.after),
+            after: full.after,
+        });
+        Self { action: Action::Patch(rest.into_iter().collect()), ..self.clone() }
+    }
+
+    /// Names exactly this plan for this user: who, what is sent, by which kind of evidence. Roles
+    /// count by what is given and taken, not by what else is held. Hexadecimal SHA-256.
+    pub fn hash(&self, user: UserId, scim_id: Option<&ScimId>) -> String {
+        let changes: Vec<serde_json::Value> = self
+            .changes()
+            .iter()
+            .map(|change| match change.attribute {
+                Attribute::Roles => {
+                    let (mut given, mut taken) = change.roles();
+                    given.sort();
+                    taken.sort();
+                    serde_json::json!(["roles", given, taken])
+                }
+                _ => serde_json::json!([change.attribute, change.before, change.after]),
+            })
+            .collect();
+        let operation = self.operation().map(Operation::name);
+        let evidence = self.evidence().map(Evidence::code);
+        sha256(&serde_json::json!([user, scim_id, operation, changes, evidence]))
+    }
+
+    /// Names what the user is to be like in what this plan changes, however they look now: two plans
+    /// that want the same have the same.
+    pub fn desired_hash(&self) -> String {
+        let after: Vec<_> = self
+            .changes()
+            .into_iter()
+            .map(|change| match change.after {
+                Some(Value::List(mut items)) => {
+                    items.sort();
+                    (change.attribute, Some(Value::List(items)))
+                }
+                after => (change.attribute, after),
+            })
+            .collect();
+        sha256(&serde_json::json!(after))
     }
 
     /// The baseline to remember once the target shows `shown`: held attributes keep the old one, so
@@ -404,8 +653,52 @@ impl Plan {
             let target = shown.get(&Attribute::Active).cloned();
             baseline.insert(Attribute::Active, Baseline { source: change.after.clone(), target });
         }
+        if self.reason == Reason::Undo {
+            // Entra's word is still what was written before: only CXone has moved.
+            for change in self.changes() {
+                let target = shown.get(&change.attribute).cloned();
+                let source = match baseline.get(&change.attribute) {
+                    Some(old) => old.source.clone(),
+                    None => change.before,
+                };
+                baseline.insert(change.attribute, Baseline { source, target });
+            }
+        }
         baseline
     }
+}
+
+/// A change of roles without what `held` counts; other changes are none of its business.
+fn without_roles(change: &Change, held: &BTreeSet<Guarded>, table: &RoleTable) -> Option<Change> {
+    if change.attribute != Attribute::Roles {
+        return Some(change.clone());
+    }
+    let (given, taken) = change.roles();
+    let mut after = Value::items(change.after.as_ref());
+    if held.contains(&Guarded::RoleRemovals) {
+        after.extend(taken);
+        after.sort();
+    }
+    if held.contains(&Guarded::PrivilegedGrants) {
+        after.retain(|role| !(given.contains(role) && table.is_privileged(role)));
+    }
+    let after = (change.before.is_some() || !after.is_empty()).then_some(Value::List(after));
+    let differs = !same(Attribute::Roles, change.before.as_ref(), after.as_ref());
+    differs.then(|| Change { attribute: Attribute::Roles, before: change.before.clone(), after })
+}
+
+fn sha256(value: &serde_json::Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string can be written to");
+        hex
+    })
+}
+
+/// Names a set of plans, whatever their order: what an operator approves is exactly this set.
+pub fn set_hash<'a>(plans: impl IntoIterator<Item = (UserId, &'a str)>) -> String {
+    let plans: BTreeSet<(UserId, &str)> = plans.into_iter().collect();
+    sha256(&serde_json::json!(plans))
 }
 
 fn created(attributes: &Attributes) -> Vec<Change> {

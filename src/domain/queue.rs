@@ -2,19 +2,25 @@
 //!
 //! Jobs are level-triggered: a mark says "this user may be out of date", never what changed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::case::CaseChange;
+use super::conflict::Why;
 use super::evidence::{Evidence, RemovedReason};
+use super::guard::Spend;
 use super::link::Link;
 use super::subscription::Resource;
-use super::user::{Attribute, GroupId, ScimId, UserId, Value};
+use super::user::{Attribute, Attributes, GroupId, ScimId, UserId, Value};
 
 /// The code of a job that the guard holds.
 pub const GUARD: &str = "guard";
+/// The code of a job whose user was written the same so often that it is no use to go on.
+pub const WRITTEN_TOO_OFTEN: &str = "written_too_often";
 
 /// Why a user was marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,6 +141,9 @@ pub struct Job {
     pub removed: Option<RemovedReason>,
     /// When a look first found the user neither in the directory nor among its deleted items.
     pub absent_since: Option<Timestamp>,
+    /// When a look first found the user out of scope, and every look since.
+    #[serde(default)]
+    pub out_of_scope_since: Option<Timestamp>,
     /// How often in a row the target said yes and changed nothing.
     pub not_applied: u32,
     /// A reason code such as `attempts_used_up`, for parked and held jobs.
@@ -173,14 +182,28 @@ pub enum Settlement {
 pub struct Outcome {
     pub settlement: Settlement,
     pub link: LinkChange,
-    pub writes: Vec<Write>,
+    /// How the writes of the run ended.
+    pub writes: Vec<Wrote>,
     pub absent_since: Option<Timestamp>,
+    pub out_of_scope_since: Option<Timestamp>,
     pub not_applied: u32,
+    pub case: CaseChange,
+    /// For the history.
+    pub remarks: Vec<Remark>,
 }
 
 impl Outcome {
     pub fn of(settlement: Settlement) -> Self {
-        Self { settlement, link: LinkChange::Keep, writes: Vec::new(), absent_since: None, not_applied: 0 }
+        Self {
+            settlement,
+            link: LinkChange::Keep,
+            writes: Vec::new(),
+            absent_since: None,
+            out_of_scope_since: None,
+            not_applied: 0,
+            case: CaseChange::default(),
+            remarks: Vec::new(),
+        }
     }
 }
 
@@ -199,7 +222,17 @@ pub struct Change {
     pub after: Option<Value>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+impl Change {
+    /// Of roles: which are given and which are taken.
+    pub fn roles(&self) -> (Vec<String>, Vec<String>) {
+        let (before, after) = (Value::items(self.before.as_ref()), Value::items(self.after.as_ref()));
+        let given = after.iter().filter(|role| !before.contains(role)).cloned().collect();
+        let taken = before.into_iter().filter(|role| !after.contains(role)).collect();
+        (given, taken)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     Create,
@@ -219,19 +252,70 @@ impl Operation {
     }
 }
 
-/// One write to CXone, as the history keeps it.
+/// A write that is about to be sent. It is on disk before the first byte goes out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Write {
+pub struct Intent {
     pub at: Timestamp,
     pub user: UserId,
     pub scim_id: Option<ScimId>,
     pub operation: Operation,
     pub changes: Vec<Change>,
+    /// Why each attribute changes, where attributes were compared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub why: BTreeMap<Attribute, Why>,
+    /// Why the user was looked at.
     pub reason: Reason,
     pub evidence: Option<Evidence>,
+    /// The hash of the plan, see `Plan::hash`.
+    #[serde(default)]
+    pub plan: String,
+    /// The hash of what the user is to be like, see `Plan::desired_hash`.
+    #[serde(default)]
+    pub desired: String,
+    /// The order it belongs to: an `apply`, an `undo`, a `drift revert`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Who let it pass although it was over a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// What it took out of the guard's budgets.
+    #[serde(default, skip_serializing_if = "Spend::is_empty")]
+    pub spend: Spend,
+}
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrote {
+    /// The number of its intent in the history.
+    pub intent: u64,
+    pub at: Timestamp,
+    pub scim_id: Option<ScimId>,
     pub result: WriteResult,
+    /// What the target shows of the changed attributes, where that is something else than was sent.
+    pub shown: Attributes,
     /// From the first news to the confirmation.
     pub lag_ms: u64,
+}
+
+/// One write to CXone as the history tells it: the intent, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// Its number in the history.
+    #[serde(default)]
+    pub number: u64,
+    #[serde(flatten)]
+    pub intent: Intent,
+    pub result: WriteResult,
+    #[serde(default)]
+    pub shown: Attributes,
+    pub lag_ms: u64,
+}
+
+impl std::ops::Deref for Write {
+    type Target = Intent;
+    fn deref(&self) -> &Intent {
+        &self.intent
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,6 +331,22 @@ pub enum WriteResult {
     Refused {
         error: String,
     },
+    /// Not known yet: it is under way.
+    Pending,
+}
+
+/// Something else worth keeping beside the writes: what an operator decided, what was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    pub at: Timestamp,
+    pub user: Option<UserId>,
+    /// Such as `approved`, `rejected`, `undo`, `skipped`.
+    pub code: String,
+    pub words: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
 }
 
 /// Work that is not about one user. The queue of chores follows the rules of the queue of jobs.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use super::user::{GroupId, Membership};
 
 /// One row: who is in the group has the role.
@@ -29,6 +31,50 @@ pub enum RoleTableError {
     RoleTwice { role: String, first: GroupId, second: GroupId },
 }
 
+/// What a row of the table comes to for one user. The names are reason codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowCode {
+    /// A member who holds the role.
+    Given,
+    /// A member who does not hold it yet.
+    ToBeGiven,
+    /// No member, and holds it: taken, if roles are Entra's to take.
+    ToBeTaken,
+    /// No member, and does not hold it.
+    NotAMember,
+    /// Not a member by the groups read so far, but they have not all been read.
+    GroupsUnread,
+}
+
+impl RowCode {
+    pub const ALL: [Self; 5] =
+        [Self::Given, Self::ToBeGiven, Self::ToBeTaken, Self::NotAMember, Self::GroupsUnread];
+
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::ToBeGiven => "to_be_given",
+            Self::ToBeTaken => "to_be_taken",
+            Self::NotAMember => "not_a_member",
+            Self::GroupsUnread => "groups_unread",
+        }
+    }
+}
+
+impl RoleRow {
+    /// Why a user has or lacks the role of this row.
+    pub fn judge(&self, membership: &Membership, held: &[String]) -> RowCode {
+        match (membership.groups.contains(&self.group), held.contains(&self.role)) {
+            (true, true) => RowCode::Given,
+            (true, false) => RowCode::ToBeGiven,
+            (false, _) if !membership.complete => RowCode::GroupsUnread,
+            (false, true) => RowCode::ToBeTaken,
+            (false, false) => RowCode::NotAMember,
+        }
+    }
+}
+
 impl RoleTable {
     pub fn new(rows: Vec<RoleRow>) -> Result<Self, RoleTableError> {
         for (n, row) in rows.iter().enumerate() {
@@ -52,6 +98,10 @@ impl RoleTable {
 
     pub fn contains(&self, role: &str) -> bool {
         self.0.iter().any(|row| row.role == role)
+    }
+
+    pub fn is_privileged(&self, role: &str) -> bool {
+        self.0.iter().any(|row| row.role == role && row.privileged)
     }
 
     /// Read backwards: the group that a role found in CXone would need.
@@ -99,7 +149,7 @@ mod tests {
     #[test]
     fn roles_outside_the_table_are_never_touched() {
         let table = RoleTable::new(vec![row(1, "agent"), row(2, "supervisor")]).unwrap();
-        let membership = Membership { groups: [group(2), group(9)].into(), complete: true };
+        let membership = Membership { groups: [group(2), group(9)].into(), complete: true, read_at: None };
         let held = ["agent".to_owned(), "by hand".to_owned()];
         assert_eq!(table.desired(&membership, &held), ["by hand".to_owned(), "supervisor".to_owned()].into());
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::mapping::Expression;
 use super::roles::RoleTable;
 use super::scope::Scope;
-use super::user::{Attribute, GroupId};
+use super::user::{Attribute, GroupId, TargetUser, UserId, Value};
 
 /// Everything `decide` needs to know that does not change from user to user.
 #[derive(Clone, Debug)]
@@ -21,6 +21,34 @@ pub struct Rules {
     pub matching: Vec<MatchKey>,
     pub create: bool,
     pub on_delete: OnDelete,
+    pub protected: Protected,
+}
+
+/// Who and what is never written, whatever Entra says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protected {
+    pub users: BTreeSet<UserId>,
+    /// CXone user names, in lower case.
+    pub user_names: BTreeSet<String>,
+    /// Whoever holds one of these in CXone is protected. None of them stands in the role table.
+    pub roles: BTreeSet<String>,
+}
+
+impl Protected {
+    pub fn user(&self, user: UserId) -> bool {
+        self.users.contains(&user)
+    }
+
+    /// Why this account is protected; `None` when it is not.
+    pub fn account(&self, shown: &TargetUser) -> Option<String> {
+        let name = shown.attributes.get(&Attribute::UserName).and_then(Value::as_text);
+        if name.is_some_and(|name| self.user_names.contains(&name.to_lowercase())) {
+            return Some("its user name is in guard.protected_users".to_owned());
+        }
+        let held = Value::items(shown.attributes.get(&Attribute::Roles));
+        let role = held.into_iter().find(|role| self.roles.contains(role))?;
+        Some(format!("it holds the role {role:?}, which is in guard.protected_roles"))
+    }
 }
 
 impl Rules {

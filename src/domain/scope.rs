@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::evidence::Evidence;
+use jiff::Timestamp;
+
+use super::evidence::OutOfScope;
 use super::mapping::Expression;
 use super::user::{GroupId, Membership, SourceUser};
 
@@ -28,8 +30,8 @@ pub struct ScopeRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InScope {
     Yes,
-    /// Shown by a complete read.
-    No(Evidence),
+    /// Shown by a complete read. Once is no evidence.
+    No(OutOfScope),
     /// Cannot be told at present, for this reason: nothing may be concluded.
     Unknown(String),
 }
@@ -44,22 +46,23 @@ impl Scope {
         self.groups.iter().chain(&self.exclude_groups).copied().collect()
     }
 
-    pub fn of(&self, user: &SourceUser, membership: &Membership) -> InScope {
-        if self.needs_groups() && !membership.complete {
+    /// `read_at` is when the user was read; the membership knows its own time.
+    pub fn of(&self, user: &SourceUser, membership: &Membership, read_at: Timestamp) -> InScope {
+        if self.needs_groups() && !(membership.complete && membership.read_at.is_some()) {
             return InScope::Unknown("the groups of the scope have not all been read".to_owned());
         }
-        if let Some(evidence) = Evidence::in_excluded_group(membership, &self.exclude_groups) {
-            return InScope::No(evidence);
+        if let Some(sighting) = OutOfScope::in_excluded_group(membership, &self.exclude_groups) {
+            return InScope::No(sighting);
         }
         if !self.groups.is_empty()
-            && let Some(evidence) = Evidence::in_no_scope_group(membership, &self.groups)
+            && let Some(sighting) = OutOfScope::in_no_scope_group(membership, &self.groups)
         {
-            return InScope::No(evidence);
+            return InScope::No(sighting);
         }
         for rule in &self.rules {
             match rule.condition.holds(&user.properties) {
                 Ok(true) => {}
-                Ok(false) => return InScope::No(Evidence::rule_says_no(user, &rule.text)),
+                Ok(false) => return InScope::No(OutOfScope::rule_says_no(user, &rule.text, read_at)),
                 Err(error) => return InScope::Unknown(format!("scope rule {:?}: {error}", rule.text)),
             }
         }

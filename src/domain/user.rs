@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -103,6 +104,15 @@ pub enum Value {
 impl Value {
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
+    }
+
+    /// The items of a list; a text is a list of one.
+    pub fn items(value: Option<&Self>) -> Vec<String> {
+        match value {
+            Some(Self::List(items)) => items.clone(),
+            Some(Self::Text(item)) => vec![item.clone()],
+            Some(Self::Flag(_)) | None => Vec::new(),
+        }
     }
 
     pub fn as_text(&self) -> Option<&str> {
@@ -250,6 +260,8 @@ pub struct Membership {
     pub groups: BTreeSet<GroupId>,
     /// Every relevant group has been read to its end. Without it, absence means nothing.
     pub complete: bool,
+    /// When the group that was read longest ago was read; `None` without relevant groups.
+    pub read_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

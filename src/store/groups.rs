@@ -72,6 +72,10 @@ impl Nesting {
         self.0.values().all(|record| record.read_at.is_some())
     }
 
+    fn read_at(&self) -> Option<Timestamp> {
+        self.0.values().filter_map(|record| record.read_at).min()
+    }
+
     /// Gives every reachable group a record and forgets the others. The forgotten ones.
     fn settle(&mut self) -> BTreeSet<GroupId> {
         let reachable = self.reachable();
@@ -221,7 +225,7 @@ fn direct_groups(tx: &impl Reading, user: UserId) -> Result<Vec<GroupId>, Fault>
 pub(super) fn membership(tx: &impl Reading, user: UserId) -> Result<Membership, Fault> {
     let nesting = Nesting::load(tx)?;
     let groups = nesting.above(direct_groups(tx, user)?);
-    Ok(Membership { groups, complete: nesting.is_complete() })
+    Ok(Membership { groups, complete: nesting.is_complete(), read_at: nesting.read_at() })
 }
 
 /// Every way from a group the user is directly in up to a root, at most [`MOST_PATHS`].

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::record::{JobRecord, Pending};
 use crate::domain::evidence::RemovedReason;
-use crate::domain::queue::{GUARD, Job, Mark, Outcome, Reason, Settlement, State};
+use crate::domain::queue::{Job, Mark, Outcome, Reason, Settlement, State};
 
 /// What a mark makes of the user's job.
 pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> JobRecord {
@@ -29,10 +29,7 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
         // The old news was answered by parking; what is measured and ordered now is the new.
         job.first_news_at = mark.news_at;
         job.latest_news_at = mark.news_at;
-        let held_by_guard = job.stopped.take_if(|code| code == GUARD && mark.reason != Reason::Operator);
         forgive(&mut job);
-        // It is looked at again, but what the guard held stays held until an operator lets it go.
-        job.stopped = held_by_guard;
     } else {
         job.first_news_at = job.first_news_at.min(mark.news_at);
     }
@@ -60,6 +57,7 @@ fn first_mark(mark: &Mark, now: Timestamp) -> JobRecord {
         urgent: mark.urgent,
         removed: mark.removed,
         absent_since: None,
+        out_of_scope_since: None,
         not_applied: 0,
         stopped: None,
         last_error: None,
@@ -115,6 +113,7 @@ pub(super) fn settled(
     let JobRecord { mut job, since_claim } = stored;
     let remarked = job.generation > claimed_generation;
     job.absent_since = outcome.absent_since;
+    job.out_of_scope_since = outcome.out_of_scope_since;
     job.not_applied = outcome.not_applied;
     job.changed_at = now;
     match &outcome.settlement {
@@ -194,8 +193,8 @@ pub(super) fn retried(mut job: Job, now: Timestamp) -> Option<JobRecord> {
         State::Waiting => {}
         State::Parked | State::Held => job.first_news_at = now,
     }
-    // To retry what failed approves nothing; to retry what is held does.
-    job.reason = if job.state == State::Held { Reason::Operator } else { Reason::Replay };
+    // To retry approves nothing: what is held is asked about anew.
+    job.reason = Reason::Replay;
     forgive(&mut job);
     job.state = State::Due;
     job.due_at = now;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redb::ReadableTable;
+use serde::Serialize;
 
 use super::error::Fault;
 use super::queue::Queue;
@@ -160,6 +161,47 @@ pub(super) fn collect_users(
         }
     }
     Ok(None)
+}
+
+/// What one record of the journal says of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    pub at: Timestamp,
+    /// The reason of the mark it became.
+    pub reason: Reason,
+    /// A notification said that the user is deleted.
+    pub deleted: bool,
+}
+
+/// The latest news of a user, newest first, among the last `among` records.
+pub(super) fn news_of(
+    tx: &impl Reading,
+    user: UserId,
+    among: usize,
+    limit: usize,
+) -> Result<Vec<Told>, Fault> {
+    let mut told = Vec::new();
+    for entry in tx.read(JOURNAL)?.iter()?.rev().take(among) {
+        for part in decode::<JournalRecord>(entry?.1.value())?.parts.into_iter().rev() {
+            match part {
+                Part::News { at, news } => told.extend(news.into_iter().filter_map(|item| match item {
+                    News::User { id, deleted } if id == user => {
+                        Some(Told { at, reason: Reason::Notification, deleted })
+                    }
+                    _ => None,
+                })),
+                Part::Marks { at, marks } => {
+                    let ours = marks.into_iter().map(Mark::from).filter(|mark| mark.user == user);
+                    told.extend(ours.map(|mark| Told { at, reason: mark.reason, deleted: false }));
+                }
+            }
+        }
+        if told.len() >= limit {
+            told.truncate(limit);
+            break;
+        }
+    }
+    Ok(told)
 }
 
 /// Drops up to `limit` of the oldest records that are folded and past their time. Whether there may

@@ -1,6 +1,6 @@
 //! Who is linked to whom, in both directions.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata as _};
 
 use super::error::Fault;
 use super::record::{decode, encode};
@@ -20,8 +20,8 @@ pub(super) fn linked_to(tx: &impl Reading, scim_id: &ScimId) -> Result<Option<Us
     Ok(user.map(|user| UserId::from_bytes(*user.value())))
 }
 
-pub(super) fn count(tx: &ReadTransaction) -> Result<u64, Fault> {
-    Ok(tx.open_table(LINKS)?.len()?)
+pub(super) fn count(tx: &impl Reading) -> Result<u64, Fault> {
+    Ok(tx.read(LINKS)?.len()?)
 }
 
 /// A page of links in the order of their users.

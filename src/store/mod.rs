@@ -6,8 +6,9 @@
 //! commit, so it means "on disk". Reads run beside it, in short transactions on blocking threads.
 //!
 //! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
-//! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what else is kept (`links`, `history`,
-//! `groups`, `rounds`, `subscriptions`, `meta`), how it looks on disk (`tables`, `record`) and how the
+//! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
+//! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `groups`, `rounds`,
+//! `subscriptions`, `meta`), how it looks on disk (`tables`, `record`) and how the
 //! file is opened (`open`, `disk`).
 
 mod error;
@@ -22,9 +23,11 @@ mod journal;
 mod operator;
 mod queue;
 
+mod cases;
 mod groups;
-mod history;
+mod guard;
 mod links;
+mod log;
 mod meta;
 mod rounds;
 mod subscriptions;
@@ -33,6 +36,7 @@ mod record;
 mod tables;
 
 mod disk;
+mod migrate;
 mod open;
 
 #[cfg(test)]
@@ -48,18 +52,24 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::sync::futures::Notified;
 
+pub use cases::{Ruled, Ruling, Verdict};
 pub use claim::{ChoreClaim, Claim};
 pub use error::{Error, Fault, OpenError};
 pub use groups::GroupDiff;
+pub use guard::Begun;
+pub use journal::Told;
+pub use log::{Break, ChainKey, Verification};
 pub use operator::Replay;
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
 
+use crate::domain::case::{Case, HeldItem, Preapproval, Work};
+use crate::domain::guard::{Budgets, Guarded, Usage};
 use crate::domain::link::Link;
 use crate::domain::queue::{
-    Chore, ChoreEntry, ChoreOutcome, Depth, Job, Mark, News, Operation, Outcome, State, Write,
+    Chore, ChoreEntry, ChoreOutcome, Depth, Intent, Job, Mark, News, Outcome, Remark, State, Write,
 };
 use crate::domain::subscription::{Resource, Subscription};
-use crate::domain::user::{GroupId, GroupMembers, Membership, ScimId, UserId};
+use crate::domain::user::{Attribute, GroupId, GroupMembers, Membership, ScimId, UserId};
 use crate::telemetry::Metrics;
 use disk::Disk;
 use writer::Writer;
@@ -71,6 +81,11 @@ const WAITING_NEWS_BYTES: usize = 16 << 20;
 
 /// Jobs or records changed in one transaction by a call about many of them.
 const STEP: usize = 500;
+
+/// Records of the journal that are looked through for the news of one user.
+const NEWS_AMONG: usize = 20_000;
+/// Entries of the history that are looked through for remarks.
+const REMARKS_AMONG: usize = 20_000;
 
 /// Where the store is and how much it may take.
 #[derive(Clone, Debug)]
@@ -85,6 +100,8 @@ pub struct Options {
     pub retention_journal: Duration,
     /// How long writes are kept.
     pub retention_history: Duration,
+    /// What seals the history.
+    pub history_key: ChainKey,
 }
 
 impl Options {
@@ -97,6 +114,7 @@ impl Options {
             ballast_bytes: 64 << 20,
             retention_journal: 7 * DAY,
             retention_history: 90 * DAY,
+            history_key: ChainKey::new([0; 32]),
         }
     }
 }
@@ -120,6 +138,7 @@ struct Inner {
     room: Arc<Semaphore>,
     retention_journal: Duration,
     retention_history: Duration,
+    chain: ChainKey,
 }
 
 impl Drop for Inner {
@@ -146,7 +165,7 @@ impl Store {
     /// megabyte. Whatever was running when the last process ended is due.
     pub fn open(options: Options, now: Timestamp, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
         let disk = Disk::beside(&options.path, options.ballast_bytes);
-        let opened = open::open(&options.path, &disk, options.cache_bytes, now)?;
+        let opened = open::open(&options.path, &disk, options.cache_bytes, &options.history_key, now)?;
         Self::start(opened, disk, &options, metrics)
     }
 
@@ -157,7 +176,8 @@ impl Store {
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
         let options = Options::at("");
-        let opened = open::open_on(backend, options.cache_bytes, open::MIGRATIONS, now)?;
+        let (bytes, key) = (options.cache_bytes, &options.history_key);
+        let opened = open::open_on(backend, bytes, key, open::MIGRATIONS, now)?;
         Self::start(opened, Disk::boundless(), &options, metrics)
     }
 
@@ -167,7 +187,8 @@ impl Store {
         options: &Options,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let started = Writer::start(opened.engine, opened.next_journal, disk, metrics);
+        let chain = options.history_key.clone();
+        let started = Writer::start(opened.engine, chain.clone(), opened.next_journal, disk, metrics);
         let (writer, thread) = started.map_err(|source| OpenError::Io {
             doing: "start the writer of",
             path: options.path.clone(),
@@ -179,6 +200,7 @@ impl Store {
             room: Arc::new(Semaphore::new(WAITING_NEWS_BYTES)),
             retention_journal: options.retention_journal,
             retention_history: options.retention_history,
+            chain,
         })))
     }
 
@@ -238,10 +260,21 @@ impl Store {
         let job = claim.use_up();
         self.write("settling a job", move |tx| {
             links::change(tx, job.user, &outcome.link)?;
-            history::append(tx, &outcome.writes)?;
+            for wrote in &outcome.writes {
+                if let Some(concluded) = log::conclude(tx, job.user, wrote)? {
+                    guard::give_back(tx, &concluded, &wrote.result)?;
+                }
+            }
+            cases::change(tx, job.user, &outcome.case)?;
+            outcome.remarks.iter().try_for_each(|remark| log::remark(tx, remark))?;
             queue::settle(tx, &job, &outcome, now)
         })
         .await
+    }
+
+    /// The latest news of a user that the journal still has, newest first.
+    pub async fn news_of(&self, user: UserId, limit: usize) -> Result<Vec<Told>> {
+        self.read("reading the journal", move |tx| journal::news_of(tx, user, NEWS_AMONG, limit)).await
     }
 
     /// When there is next a job to claim or news to fold; `now` when there is already.
@@ -286,6 +319,92 @@ impl Store {
             if journal::has_unfolded(tx)? { Ok(Some(now)) } else { chores::next_due(tx, now) }
         })
         .await
+    }
+}
+
+/// The guard, and what is open between it and the operators.
+impl Store {
+    /// How much of what is guarded was done within the last hour and day of the guard's clock.
+    pub async fn guard_usage(&self, guarded: Guarded, clock: Duration) -> Result<Usage> {
+        self.read("reading the guard's ledger", move |tx| guard::usage(tx, guarded, clock)).await
+    }
+
+    /// How long the guard's clock had run when it was last written down.
+    pub async fn guard_clock(&self) -> Result<Duration> {
+        self.read("reading the guard's clock", guard::clock).await
+    }
+
+    pub async fn run_guard_clock(&self, to: Duration) -> Result<()> {
+        self.write("writing the guard's clock", move |tx| guard::run_clock(tx, to).map(drop)).await
+    }
+
+    pub async fn case(&self, user: UserId) -> Result<Option<Case>> {
+        self.read("reading a case", move |tx| cases::case(tx, user)).await
+    }
+
+    /// Cases in the order of their users, from the one after `after` on.
+    pub async fn cases(&self, after: Option<UserId>, limit: usize) -> Result<Vec<(UserId, Case)>> {
+        self.read("reading cases", move |tx| cases::cases(tx, after, limit)).await
+    }
+
+    /// Everything the guard holds.
+    pub async fn held(&self) -> Result<Vec<(UserId, HeldItem)>> {
+        self.read("reading what is held", cases::held).await
+    }
+
+    /// Approves or rejects exactly the set that was shown, in one commit.
+    pub async fn rule(&self, ruling: Ruling, now: Timestamp) -> Result<Ruled> {
+        self.write("ruling on what is held", move |tx| cases::rule(tx, &ruling, now)).await
+    }
+
+    /// Ends what forbids something of a user. How many restraints there were.
+    pub async fn lift(&self, user: UserId, by: String, now: Timestamp) -> Result<usize> {
+        self.write("lifting a restraint", move |tx| cases::lift(tx, user, &by, now)).await
+    }
+
+    /// Gives users something to do, in steps.
+    pub async fn order(&self, orders: Vec<(UserId, Work)>, now: Timestamp) -> Result<()> {
+        for orders in orders.chunks(STEP) {
+            let orders = orders.to_vec();
+            self.write("ordering work", move |tx| cases::order(tx, &orders, now)).await?;
+        }
+        Ok(())
+    }
+
+    /// The users who have work of this order still to be done.
+    pub async fn working_on(&self, batch: &str) -> Result<Vec<UserId>> {
+        let batch = batch.to_owned();
+        self.read("reading an order", move |tx| cases::working_on(tx, &batch)).await
+    }
+
+    /// Takes what CXone shows as the new baseline. `Err` within says why not.
+    pub async fn accept_drift(
+        &self,
+        user: UserId,
+        attribute: Attribute,
+        by: String,
+        now: Timestamp,
+    ) -> Result<Result<(), String>> {
+        self.write("accepting a drift", move |tx| cases::accept_drift(tx, user, attribute, &by, now)).await
+    }
+
+    pub async fn preapprove(&self, preapproval: Preapproval, users: BTreeSet<UserId>) -> Result<()> {
+        self.write("preapproving", move |tx| cases::preapprove(tx, &preapproval, &users)).await
+    }
+
+    pub async fn preapprovals(&self) -> Result<Vec<Preapproval>> {
+        self.read("reading the preapprovals", cases::preapprovals).await
+    }
+
+    /// `false` when there is none of this id.
+    pub async fn end_preapproval(&self, id: uuid::Uuid) -> Result<bool> {
+        self.write("ending a preapproval", move |tx| cases::end_preapproval(tx, id)).await
+    }
+
+    /// Forgets what was only observed: the mode is another one now.
+    pub async fn forget_observed(&self) -> Result<()> {
+        while self.write("forgetting what was observed", |tx| cases::forget_observed(tx, STEP)).await? {}
+        Ok(())
     }
 }
 
@@ -415,6 +534,12 @@ impl Store {
 
 /// The history, and odds and ends.
 impl Store {
+    /// Asks for a write: if the guard lets it pass, its intent is on disk and charged when this
+    /// returns, and it may be sent. `clock` is how long the guard's clock has run.
+    pub async fn begin_write(&self, intent: Intent, budgets: Budgets, clock: Duration) -> Result<Begun> {
+        self.write("beginning a write", move |tx| guard::begin(tx, intent, &budgets, clock)).await
+    }
+
     /// Writes made to CXone at or after `since`, newest first.
     pub async fn history(
         &self,
@@ -422,12 +547,39 @@ impl Store {
         since: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<Write>> {
-        self.read("reading the history", move |tx| history::history(tx, user, since, limit)).await
+        self.history_between(user, since, None, limit).await
     }
 
-    /// How many writes of a kind were applied at or after `since`.
-    pub async fn count_writes(&self, operation: Operation, since: Timestamp) -> Result<u64> {
-        self.read("counting writes", move |tx| history::count(tx, operation, since)).await
+    /// Writes begun at or after `since` and before `before`, newest first.
+    pub async fn history_between(
+        &self,
+        user: Option<UserId>,
+        since: Option<Timestamp>,
+        before: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Write>> {
+        self.read("reading the history", move |tx| log::history(tx, user, since, before, limit)).await
+    }
+
+    /// The latest remarks in the history, newest first: what operators decided, what was skipped.
+    pub async fn remarks(&self, user: Option<UserId>, limit: usize) -> Result<Vec<Remark>> {
+        self.read("reading the history", move |tx| log::remarks(tx, user, REMARKS_AMONG, limit)).await
+    }
+
+    pub async fn remark(&self, remark: Remark) -> Result<()> {
+        self.write("writing the history", move |tx| log::remark(tx, &remark)).await
+    }
+
+    /// Checks the seals of the whole history. `expected`: the number and the seal of an entry as they
+    /// were told earlier.
+    pub async fn verify_history(&self, expected: Option<(u64, String)>) -> Result<Verification> {
+        let chain = self.0.chain.clone();
+        self.read("verifying the history", move |tx| log::verify(tx, &chain, expected.as_ref())).await
+    }
+
+    /// The number and the seal of the last entry of the history.
+    pub async fn history_head(&self) -> Result<(u64, String)> {
+        self.read("reading the history", log::head).await
     }
 
     pub async fn memo(&self, key: &str) -> Result<Option<String>> {
@@ -449,7 +601,8 @@ impl Store {
             more = self
                 .write("pruning", move |tx| {
                     let more = journal::prune(tx, journal, STEP, now)?;
-                    Ok(history::prune(tx, history, STEP, now)? || more)
+                    cases::prune(tx, now)?;
+                    Ok(log::prune(tx, history, STEP, now)? || more)
                 })
                 .await?;
             if !more {

@@ -19,9 +19,10 @@ use uuid::Uuid;
 
 use super::disk::{Disk, sync_directory_of, with_suffix};
 use super::error::{Fault, OpenError};
+use super::log::ChainKey;
 use super::tables::{self, meta};
 use super::transaction::Writing;
-use super::{chores, journal, meta as facts, queue};
+use super::{chores, journal, log, meta as facts, migrate, queue};
 use crate::domain::queue::Chore;
 
 /// A change of the tables' meaning, made in the opening transaction of the first program that knows
@@ -29,7 +30,7 @@ use crate::domain::queue::Chore;
 pub(super) type Migration = fn(&Writing) -> Result<(), Fault>;
 
 /// The step from schema 1 to 2 comes first. Never change one that was released.
-pub(super) const MIGRATIONS: &[Migration] = &[];
+pub(super) const MIGRATIONS: &[Migration] = &[migrate::into_the_chain];
 
 /// What every file of redb begins with.
 const MAGIC: &[u8] = b"redb";
@@ -52,12 +53,13 @@ pub(super) fn open(
     path: &Path,
     disk: &Disk,
     cache_bytes: usize,
+    chain: &ChainKey,
     now: Timestamp,
 ) -> Result<Opened, OpenError> {
-    let opened = match try_open(path, cache_bytes, now) {
+    let opened = match try_open(path, cache_bytes, chain, now) {
         Err(error) if error.is_full() && disk.give_up_ballast() => {
             warn!("the disk is full: gave the ballast file up to be able to start");
-            try_open(path, cache_bytes, now)
+            try_open(path, cache_bytes, chain, now)
         }
         opened => opened,
     }?;
@@ -65,8 +67,8 @@ pub(super) fn open(
     Ok(opened)
 }
 
-fn try_open(path: &Path, cache_bytes: usize, now: Timestamp) -> Result<Opened, OpenError> {
-    let at = Place { path, side_file: with_suffix(path, ".id") };
+fn try_open(path: &Path, cache_bytes: usize, chain: &ChainKey, now: Timestamp) -> Result<Opened, OpenError> {
+    let at = Place { path, side_file: with_suffix(path, ".id"), chain };
     let remembered = at.read_side_file()?;
     let exists = path.try_exists().map_err(at.io("look for"))?;
     let (opened, identity) = match (exists, remembered) {
@@ -82,10 +84,11 @@ fn try_open(path: &Path, cache_bytes: usize, now: Timestamp) -> Result<Opened, O
 pub(super) fn open_on(
     backend: impl StorageBackend,
     cache_bytes: usize,
+    chain: &ChainKey,
     migrations: &[Migration],
     now: Timestamp,
 ) -> Result<Opened, OpenError> {
-    let at = Place { path: Path::new("in memory"), side_file: PathBuf::new() };
+    let at = Place { path: Path::new("in memory"), side_file: PathBuf::new(), chain };
     let empty = backend.len().map_err(at.io("read"))? == 0;
     let engine = at.engine(backend, cache_bytes)?;
     let (opened, _) = at.prepare(engine, empty, None, migrations, now)?;
@@ -95,6 +98,7 @@ pub(super) fn open_on(
 struct Place<'a> {
     path: &'a Path,
     side_file: PathBuf,
+    chain: &'a ChainKey,
 }
 
 impl Place<'_> {
@@ -191,7 +195,7 @@ impl Place<'_> {
             let identity = Identity { epoch: last + 1, ..identity };
             let missing = usize::try_from(schema - 1).unwrap_or(usize::MAX);
             let prepared = engine.begin_write().map_err(Fault::from).and_then(|transaction| {
-                let tx = Writing::new(transaction, 0);
+                let tx = Writing::new(transaction, self.chain.clone(), 0);
                 make_tables(&tx)?;
                 migrations.iter().skip(missing).try_for_each(|migrate| migrate(&tx))?;
                 facts::set_number(&tx, meta::SCHEMA, known)?;
@@ -199,6 +203,7 @@ impl Place<'_> {
                 facts::set_number(&tx, meta::EPOCH, identity.epoch)?;
                 queue::release_all(&tx)?;
                 chores::release_all(&tx)?;
+                log::close_all(&tx, now)?;
                 if restored {
                     warn!("the store is older than it was at the last start: everybody will be compared");
                     chores::schedule(&tx, Chore::FullCompare, now, now)?;
@@ -310,8 +315,15 @@ fn make_tables(tx: &Writing) -> Result<(), Fault> {
     tx.write(tables::SUBSCRIPTIONS)?;
     tx.write(tables::ROUNDS)?;
     tx.write(tables::SEEN)?;
-    tx.write(tables::HISTORY)?;
-    tx.write(tables::HISTORY_OF_USER)?;
-    tx.write(tables::APPLIED)?;
+    tx.write(tables::LOG)?;
+    tx.write(tables::LOG_OF_USER)?;
+    tx.write(tables::LOG_AT)?;
+    tx.write(tables::LOG_OUTCOMES)?;
+    tx.write(tables::LOG_OPEN)?;
+    tx.write(tables::SPENT)?;
+    tx.write(tables::CASES)?;
+    tx.write(tables::HELD)?;
+    tx.write(tables::PREAPPROVALS)?;
+    tx.write(tables::PREAPPROVED)?;
     Ok(())
 }

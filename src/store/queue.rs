@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use redb::{ReadableTable, Table};
 
 use super::Settled;
+use super::cases;
 use super::error::Fault;
 use super::jobs;
 use super::record::{JobRecord, decode, encode};
@@ -220,6 +221,8 @@ pub(super) fn retry(
             && let Some(after) = jobs::retried(job.clone(), now)
         {
             queue.replace(Some(&job), Some(&after))?;
+            // Tried again means asked again: the budgets decide anew.
+            cases::let_go(tx, *user)?;
             n_retried += 1;
         }
     }
@@ -237,6 +240,7 @@ pub(super) fn drop_job(tx: &Writing, user: UserId) -> Result<bool, Fault> {
         return Ok(false);
     }
     queue.replace(Some(&job), None)?;
+    cases::let_go(tx, user)?;
     Ok(true)
 }
 

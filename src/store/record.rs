@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::Fault;
+use crate::domain::case::{Case, Preapproval};
 use crate::domain::evidence::RemovedReason;
 use crate::domain::link::Link;
-use crate::domain::queue::{ChoreEntry, Job, Mark, News, Reason, Write};
+use crate::domain::queue::{ChoreEntry, Intent, Job, Mark, News, Reason, Remark, Write, WriteResult, Wrote};
 use crate::domain::subscription::Subscription;
-use crate::domain::user::{GroupId, UserId};
+use crate::domain::user::{Attributes, GroupId, ScimId, UserId};
 
 /// A kind of value that a table holds.
 pub(super) trait Record: Serialize + DeserializeOwned {
@@ -153,6 +154,50 @@ pub(super) struct RoundRecord {
     pub completed_at: Option<Timestamp>,
 }
 
+/// One entry of the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Entry {
+    Intent {
+        intent: Box<Intent>,
+        /// The minute of the guard's clock in which it was charged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preapproval: Option<[u8; 16]>,
+    },
+    Outcome(Box<OutcomeRecord>),
+    Remark(Box<Remark>),
+}
+
+impl Entry {
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Intent { intent, .. } => intent.at,
+            Self::Outcome(outcome) => outcome.at,
+            Self::Remark(remark) => remark.at,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OutcomeRecord {
+    pub intent: u64,
+    pub at: Timestamp,
+    pub scim_id: Option<ScimId>,
+    pub result: WriteResult,
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub shown: Attributes,
+    pub lag_ms: u64,
+}
+
+impl From<&Wrote> for OutcomeRecord {
+    fn from(wrote: &Wrote) -> Self {
+        let Wrote { intent, at, scim_id, result, shown, lag_ms } = wrote.clone();
+        Self { intent, at, scim_id, result, shown, lag_ms }
+    }
+}
+
 macro_rules! records {
     ($($record:ty => $kind:literal),* $(,)?) => {$(
         impl Record for $record {
@@ -169,7 +214,10 @@ records! {
     GroupRecord => "group",
     RoundRecord => "delta round",
     Subscription => "subscription",
-    Write => "history entry",
+    Write => "history entry of schema 1",
+    Entry => "history entry",
+    Case => "case",
+    Preapproval => "preapproval",
 }
 
 /// One [`Part`] as JSON, made on the thread of the caller so that the writer only has to join.

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use redb::TableDefinition;
 
-use crate::domain::queue::{Operation, State};
+use crate::domain::queue::State;
 use crate::domain::user::{GroupId, UserId};
 
 pub(super) type Id = [u8; 16];
@@ -40,12 +40,24 @@ pub(super) const SUBSCRIPTIONS: Definition<&[u8], &[u8]> = TableDefinition::new(
 pub(super) const ROUNDS: Definition<&[u8], &[u8]> = TableDefinition::new("rounds");
 /// Page number of the full users round in progress → the ids seen on it, one after the other.
 pub(super) const SEEN: Definition<u64, &[u8]> = TableDefinition::new("seen");
-/// `time · user · number` → `Write`, and the two ways it is looked for.
-pub(super) const HISTORY: Definition<&[u8; 33], &[u8]> = TableDefinition::new("history");
-/// `user · time · number`
-pub(super) const HISTORY_OF_USER: Definition<&[u8; 33], &[u8]> = TableDefinition::new("history_of_user");
-/// `operation · time · user · number`, of writes that were applied: the guard counts them.
-pub(super) const APPLIED: Definition<&[u8; 34], &[u8]> = TableDefinition::new("applied");
+/// Number → seal and `Entry`: the history, in the order it was written. See `log.rs`.
+pub(super) const LOG: Definition<u64, &[u8]> = TableDefinition::new("log");
+/// `user · number` and `time · number`, of the intents.
+pub(super) const LOG_OF_USER: Definition<&LogKey, &[u8]> = TableDefinition::new("log_of_user");
+pub(super) const LOG_AT: Definition<&LogKey, &[u8]> = TableDefinition::new("log_at");
+/// An intent → its outcome.
+pub(super) const LOG_OUTCOMES: Definition<u64, u64> = TableDefinition::new("log_outcomes");
+/// `user` → the intent whose outcome is not known yet.
+pub(super) const LOG_OPEN: Definition<&Id, u64> = TableDefinition::new("log_open");
+/// `kind · minute of the guard's clock` → how much was done in it.
+pub(super) const SPENT: Definition<&[u8; 9], u64> = TableDefinition::new("spent");
+/// `user` → `Case`
+pub(super) const CASES: Definition<&Id, &[u8]> = TableDefinition::new("cases");
+/// `user` → since when the guard holds something of theirs; they have a case too.
+pub(super) const HELD: Definition<&Id, &[u8]> = TableDefinition::new("held");
+/// Id → `Preapproval`, and `id · user` for those it is for.
+pub(super) const PREAPPROVALS: Definition<&Id, &[u8]> = TableDefinition::new("preapprovals");
+pub(super) const PREAPPROVED: Definition<&[u8; 32], &[u8]> = TableDefinition::new("preapproved");
 
 /// Keys of [`META`].
 pub(super) mod meta {
@@ -55,6 +67,11 @@ pub(super) mod meta {
     /// The last journal record that has been folded into marks and chores.
     pub const FOLDED: &[u8] = b"folded";
     pub const READY: &[u8] = b"ready";
+    /// The last entry of the history, and the last one that was pruned: number, seal, and a seal of both.
+    pub const HEAD: &[u8] = b"history_head";
+    pub const ANCHOR: &[u8] = b"history_anchor";
+    /// Seconds the guard's clock has run.
+    pub const GUARD_CLOCK: &[u8] = b"guard_clock";
 }
 
 pub(super) fn instant(at: Timestamp) -> Instant {
@@ -103,30 +120,18 @@ pub(super) fn user_of(key: &JobKey) -> UserId {
     UserId::from_bytes(key[18..].try_into().expect("a job key ends in the 16 bytes of an id"))
 }
 
-pub(super) fn history_key(at: Timestamp, user: UserId, number: u8) -> [u8; 33] {
-    let mut key = [number; 33];
-    key[..16].copy_from_slice(&instant(at));
-    key[16..32].copy_from_slice(user.as_bytes());
+pub(super) type LogKey = [u8; 24];
+
+/// `user · number` or `time · number`.
+pub(super) fn log_key(of: &[u8; 16], number: u64) -> LogKey {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(of);
+    key[16..].copy_from_slice(&number.to_be_bytes());
     key
 }
 
-pub(super) fn user_history_key(user: UserId, at: Timestamp, number: u8) -> [u8; 33] {
-    let mut key = [number; 33];
-    key[..16].copy_from_slice(user.as_bytes());
-    key[16..32].copy_from_slice(&instant(at));
-    key
-}
-
-pub(super) fn applied_key(operation: Operation, history_key: &[u8; 33]) -> [u8; 34] {
-    let mut key = [0; 34];
-    key[0] = match operation {
-        Operation::Create => 1,
-        Operation::Patch => 2,
-        Operation::Reactivate => 3,
-        Operation::Deactivate => 4,
-    };
-    key[1..].copy_from_slice(history_key);
-    key
+pub(super) fn number_of(key: &LogKey) -> u64 {
+    u64::from_be_bytes(key[16..].try_into().expect("a log key ends in the 8 bytes of a number"))
 }
 
 /// Ids one after the other, as `GROUP_USERS` and `SEEN` hold them.

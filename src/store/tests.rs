@@ -5,8 +5,10 @@ mod script;
 mod support;
 
 mod groups;
+mod guard;
 mod journal;
 mod kept;
+mod log;
 mod model;
 mod queue;
 

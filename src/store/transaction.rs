@@ -6,6 +6,7 @@ use std::cell::Cell;
 use redb::{Key, ReadTransaction, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
 
 use super::error::Fault;
+use super::log::ChainKey;
 use super::record::{EncodedPart, joined};
 use super::tables::JOURNAL;
 
@@ -29,6 +30,7 @@ impl Reading for ReadTransaction {
 /// The one write transaction of a batch.
 pub(super) struct Writing {
     engine: WriteTransaction,
+    chain: ChainKey,
     next_journal: Cell<u64>,
     dirty: Cell<bool>,
     news: Cell<bool>,
@@ -44,13 +46,14 @@ impl Reading for Writing {
 }
 
 impl Writing {
-    pub fn new(mut engine: WriteTransaction, next_journal: u64) -> Self {
+    pub fn new(mut engine: WriteTransaction, chain: ChainKey, next_journal: u64) -> Self {
         // Two phases: the file may hold text from outside, and redb advises them for that. Quick
         // repair: a start after a crash need not walk the whole file for its free pages.
         engine.set_two_phase_commit(true);
         engine.set_quick_repair(true);
         Self {
             engine,
+            chain,
             next_journal: Cell::new(next_journal),
             dirty: Cell::new(false),
             news: Cell::new(false),
@@ -64,6 +67,21 @@ impl Writing {
     ) -> Result<Table<'_, K, V>, Fault> {
         self.dirty.set(true);
         Ok(self.engine.open_table(table)?)
+    }
+
+    /// What seals the history.
+    pub fn chain(&self) -> &ChainKey {
+        &self.chain
+    }
+
+    /// Removes a table that no later schema has.
+    pub fn delete<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), Fault> {
+        self.dirty.set(true);
+        self.engine.delete_table(table)?;
+        Ok(())
     }
 
     /// Adds one record to the journal.

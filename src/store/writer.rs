@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 use super::disk::Disk;
 use super::error::{Error, Fault};
 use super::journal::RECORD_ITEMS;
+use super::log::ChainKey;
 use super::record::EncodedPart;
 use super::transaction::Writing;
 use crate::telemetry::Metrics;
@@ -33,6 +34,7 @@ const BATCH: usize = 4096;
 pub(super) struct Shared {
     /// `None` once the store is closed. Reads and batches hold the read lock while they run.
     engine: RwLock<Option<Database>>,
+    chain: ChainKey,
     failure: OnceLock<Error>,
     disk: Disk,
     pub changed: Notify,
@@ -101,12 +103,14 @@ impl Writer {
     /// Starts the thread. `next_journal` is the number of the next journal record.
     pub fn start(
         engine: Database,
+        chain: ChainKey,
         next_journal: u64,
         disk: Disk,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let shared = Arc::new(Shared {
             engine: RwLock::new(Some(engine)),
+            chain,
             failure: OnceLock::new(),
             disk,
             changed: Notify::new(),
@@ -305,7 +309,7 @@ impl Batch {
         let mut doing = "beginning a transaction";
         let (n_accepts, n_changes) = (self.accepts.len(), self.changes.len());
         let written = engine.begin_write().map_err(Fault::from).and_then(|transaction| {
-            let tx = Writing::new(transaction, next_journal);
+            let tx = Writing::new(transaction, shared.chain.clone(), next_journal);
             for change in &mut self.changes {
                 doing = change.doing();
                 change.run(&tx)?;

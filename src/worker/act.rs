@@ -1,21 +1,30 @@
-//! Carries a plan out and sees that it was done.
+//! Carries a plan out: asks the guard, writes the intent down, sends, and sees that it was done.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracing::info;
+use jiff::Timestamp;
+use tracing::{error, info};
 
 use crate::clock::{later, until};
 use crate::cxone;
+use crate::domain::case::HeldItem;
+use crate::domain::evidence::Evidence;
+use crate::domain::guard::Guarded;
+use crate::domain::link::Normalised;
 use crate::domain::observed::Observed;
-use crate::domain::patch::not_applied;
+use crate::domain::patch::{not_applied, same};
 use crate::domain::plan::{Action, Plan};
-use crate::domain::queue::{Change, Job, LinkChange, Operation, Outcome, Settlement, Write, WriteResult};
+use crate::domain::queue::{
+    Change, GUARD, Intent, Job, LinkChange, Outcome, Settlement, WRITTEN_TOO_OFTEN, WriteResult, Wrote,
+};
 use crate::domain::retry::Failure;
-use crate::domain::user::ScimId;
-use crate::store;
-use crate::telemetry::OpLabel;
+use crate::domain::user::{Attribute, ScimId};
+use crate::store::{self, Begun};
+use crate::telemetry::{OpLabel, ReasonLabel};
 
 use super::Worker;
+use super::decide::Decided;
 use super::failure::{CXONE, Fault, Stopped};
 use super::look::Look;
 
@@ -24,33 +33,164 @@ const SHOW_AGAIN: Duration = Duration::from_secs(5);
 /// So often in a row may the target say yes and change nothing.
 const IGNORED_AT_MOST: u32 = 2;
 
+/// What the guard said.
+enum Passed {
+    /// This may be sent; its intent has this number. What was held of it is beside.
+    Go {
+        plan: Box<Plan>,
+        intent: u64,
+        held: Option<Held>,
+    },
+    /// All of it is held.
+    Held(Held),
+    TooOften,
+}
+
+/// What of a plan the guard stopped, and which bounds it would have broken.
+struct Held {
+    rest: Plan,
+    words: String,
+}
+
 impl Worker {
-    pub(super) async fn write(&self, job: &Job, look: &Look, plan: &Plan) -> Result<Outcome, store::Error> {
-        let (operation, changes) = (operation(plan), plan.changes());
-        let answer = self.send(look, plan, &changes).await;
-        match answer {
+    pub(super) async fn write(
+        &self,
+        job: &Job,
+        look: &Look,
+        decided: &Decided,
+    ) -> Result<Outcome, store::Error> {
+        let (plan, intent, held) = match self.pass_guard(job, look, decided).await? {
+            Passed::Go { plan, intent, held } => (plan, intent, held),
+            Passed::Held(held) => {
+                let mut outcome = Outcome::of(Settlement::Done { recheck_at: None });
+                outcome.case = self.case_after(look, &decided.plan);
+                self.hold(job, look.scim_id(), &held, &mut outcome);
+                outcome.out_of_scope_since = out_of_scope_since(job, &decided.plan);
+                return Ok(outcome);
+            }
+            Passed::TooOften => {
+                let names: Vec<&str> =
+                    decided.plan.changes().iter().map(|change| change.attribute.name()).collect();
+                let error = format!(
+                    "the same was written three times within a day and CXone does not keep it ({}): somebody or \
+                     something changes it back",
+                    names.join(", ")
+                );
+                let case = self.case_after(look, &decided.plan);
+                let settlement = Settlement::Park { code: WRITTEN_TOO_OFTEN, error };
+                return Ok(Outcome { case, ..Outcome::of(settlement) });
+            }
+        };
+        let changes = plan.changes();
+        let mut outcome = match self.send(look, &plan, &changes).await {
             Ok(shown) => {
                 self.running.circuits.reached(CXONE);
                 self.keep_learned().await?;
-                Ok(self.written(job, look, plan, operation, changes, &shown))
+                let mut outcome = self.written(job, look, &plan, changes, intent, &shown);
+                if let Settlement::Done { .. } = outcome.settlement {
+                    self.end_order(decided, &shown.view.attributes, &mut outcome);
+                }
+                if let Some(held) = &held {
+                    self.hold(job, Some(&shown.view.id), held, &mut outcome);
+                }
+                outcome
             }
-            Err(Stopped::Store(error)) => Err(error),
+            Err(Stopped::Store(error)) => return Err(error),
             Err(Stopped::By(fault)) => {
                 let fault = fault.of_a_write_after_a_read(look.found.is_some());
                 let error = fault.words();
                 let result = match fault.failure {
-                    // Nothing was sent, or the target said no: nothing has changed.
-                    Failure::Throttled { .. } | Failure::Outage(_) | Failure::LookAgain(_) => None,
-                    Failure::Rejected { .. } => Some(WriteResult::Refused { error }),
                     // It may have been carried out although the answer was lost.
-                    Failure::Transient(_) => Some(WriteResult::Unknown { error }),
+                    Failure::Transient(_) => WriteResult::Unknown { error },
+                    // Nothing was sent, or the target said no: nothing has changed.
+                    Failure::Throttled { .. }
+                    | Failure::Outage(_)
+                    | Failure::LookAgain(_)
+                    | Failure::Rejected { .. } => WriteResult::Refused { error },
                 };
-                let scim_id = look.link.as_ref().map(|link| link.scim_id.clone());
-                let record = |result| self.record(job, plan, operation, changes, scim_id, result);
+                let scim_id = look.scim_id().cloned();
                 let mut so_far = Outcome::of(Settlement::Done { recheck_at: None });
-                so_far.writes = result.map(record).into_iter().collect();
-                Ok(self.stopped(job, &fault, so_far))
+                so_far.writes = vec![self.ended(job, intent, scim_id, result)];
+                so_far.out_of_scope_since = out_of_scope_since(job, &plan);
+                self.stopped(job, &fault, so_far)
             }
+        };
+        if let Settlement::Done { .. } = outcome.settlement {
+            outcome.case.approval_used = Some(decided.plan.hash(job.user, look.scim_id()));
+        }
+        Ok(outcome)
+    }
+
+    /// Asks the guard for the plan; what it stops is taken out, and the rest asked for again.
+    async fn pass_guard(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Passed, store::Error> {
+        let table = &self.settings.rules.roles;
+        let (mut plan, mut held) = (decided.plan.clone(), BTreeMap::<Guarded, String>::new());
+        let clock = self.guard_clock().await?;
+        let stopped = |held: &BTreeMap<Guarded, String>, reduced: Option<&Plan>| Held {
+            rest: decided.plan.rest(reduced),
+            words: held.values().cloned().collect::<Vec<_>>().join("; "),
+        };
+        loop {
+            let intent = self.intent(job, look, decided, &plan);
+            match self.store.begin_write(intent, self.settings.budgets, clock).await? {
+                Begun::Go(intent) => {
+                    let held = (!held.is_empty()).then(|| stopped(&held, Some(&plan)));
+                    return Ok(Passed::Go { plan: Box::new(plan), intent, held });
+                }
+                Begun::TooOften => return Ok(Passed::TooOften),
+                Begun::Over(over) => {
+                    held.extend(over);
+                    let kinds: BTreeSet<Guarded> = held.keys().copied().collect();
+                    match plan.without(&kinds, table) {
+                        Some(reduced) => plan = reduced,
+                        None => return Ok(Passed::Held(stopped(&held, None))),
+                    }
+                }
+            }
+        }
+    }
+
+    fn intent(&self, job: &Job, look: &Look, decided: &Decided, plan: &Plan) -> Intent {
+        let mut why = plan.why();
+        let changes = plan.changes();
+        why.retain(|attribute, _| changes.iter().any(|change| change.attribute == *attribute));
+        Intent {
+            at: self.clock.now(),
+            user: job.user,
+            scim_id: look.scim_id().cloned(),
+            operation: plan.operation().expect("only plans that write are carried out"),
+            changes,
+            why,
+            reason: job.reason,
+            evidence: plan.evidence().cloned(),
+            plan: plan.hash(job.user, look.scim_id()),
+            desired: plan.desired_hash(),
+            batch: decided.work.as_ref().map(|work| work.batch.clone()),
+            approved_by: None,
+            spend: plan.spend(&self.settings.rules.roles),
+        }
+    }
+
+    /// Puts what the guard stopped before an operator.
+    fn hold(&self, job: &Job, scim_id: Option<&ScimId>, held: &Held, outcome: &mut Outcome) {
+        let Held { rest, words } = held;
+        let spend = rest.spend(&self.settings.rules.roles);
+        for (guarded, _) in spend.iter() {
+            self.metrics.guard_stopped.get_or_create(&ReasonLabel::of(guarded.name())).inc();
+        }
+        error!(user.id = %job.user, "the guard holds a change of user {}: {words}; see `cxone-sync held list`", job.user);
+        outcome.case.held = Some(Some(HeldItem {
+            since: self.clock.now(),
+            plan: rest.hash(job.user, scim_id),
+            operation: rest.operation().expect("what is held would have been written"),
+            scim_id: scim_id.cloned(),
+            changes: rest.changes(),
+            evidence: rest.evidence().cloned(),
+            spend,
+            words: words.clone(),
+        }));
+        if let Settlement::Done { .. } = outcome.settlement {
+            outcome.settlement = Settlement::Hold { code: GUARD, error: words.clone() };
         }
     }
 
@@ -92,30 +232,42 @@ impl Worker {
         job: &Job,
         look: &Look,
         plan: &Plan,
-        operation: Operation,
         changes: Vec<Change>,
+        intent: u64,
         shown: &cxone::User,
     ) -> Outcome {
-        let ignored: Vec<&str> = not_applied(&shown.view.attributes, &changes)
-            .iter()
-            .map(|change| change.attribute.name())
-            .collect();
+        let operation = plan.operation().expect("only plans that write are carried out");
+        let view = &shown.view.attributes;
+        let differing = not_applied(view, &changes);
         let mut link = self.settled_link(look, plan, &shown.view);
+        let mut ignored = Vec::new();
         if let LinkChange::Put(link) = &mut link {
-            // What was ignored is not settled: the next look must still see who changed it.
-            for change in not_applied(&shown.view.attributes, &changes) {
+            for change in &differing {
+                let now = view.get(&change.attribute);
+                let untouched = same(change.attribute, now, change.before.as_ref());
+                if !untouched && Normalised::is_for(change.attribute) {
+                    let known = link.normalised.get(&change.attribute);
+                    let noted = Normalised::noted(known, change.after.as_ref(), now);
+                    let learned = noted.is_learned();
+                    link.normalised.insert(change.attribute, noted);
+                    if learned {
+                        continue;
+                    }
+                }
+                ignored.push(change.attribute);
+                // What was ignored is not settled: the next look must still see who changed it.
                 match look.link.as_ref().and_then(|old| old.baseline.get(&change.attribute)) {
                     Some(old) => link.baseline.insert(change.attribute, old.clone()),
                     None => link.baseline.remove(&change.attribute),
                 };
             }
         }
-        let scim_id = Some(shown.view.id.clone());
         let (settlement, result, not_applied) = if ignored.is_empty() {
             (Settlement::Done { recheck_at: None }, WriteResult::Applied, 0)
         } else {
             let times = job.not_applied + 1;
-            let error = format!("CXone said yes and did not change {}", ignored.join(", "));
+            let names: Vec<&str> = ignored.iter().map(|attribute| attribute.name()).collect();
+            let error = format!("CXone said yes and did not keep {}", names.join(", "));
             let settlement = if times >= IGNORED_AT_MOST {
                 Settlement::Park { code: "target_ignores_change", error }
             } else {
@@ -123,7 +275,9 @@ impl Worker {
             };
             (settlement, WriteResult::NotApplied, times)
         };
-        let write = self.record(job, plan, operation, changes, scim_id, result);
+        let mut write = self.ended(job, intent, Some(shown.view.id.clone()), result);
+        let shows = |change: &&Change| Some((change.attribute, view.get(&change.attribute)?.clone()));
+        write.shown = differing.iter().filter_map(shows).collect();
         if ignored.is_empty() {
             self.metrics.operations.get_or_create(&OpLabel::of(operation.name())).inc();
             self.metrics.event_lag.observe(Duration::from_millis(write.lag_ms).as_secs_f64());
@@ -132,32 +286,21 @@ impl Worker {
                 job.attempt = job.attempts, duration_ms = write.lag_ms, "{} of user {} done", operation.name(), job.user
             );
         }
-        Outcome { settlement, link, writes: vec![write], absent_since: None, not_applied }
+        let mut outcome = Outcome { link, writes: vec![write], not_applied, ..Outcome::of(settlement) };
+        outcome.case = self.case_after(look, plan);
+        let written = |attribute: Attribute| {
+            changes.iter().any(|change| change.attribute == attribute) && !ignored.contains(&attribute)
+        };
+        let mut drift = outcome.case.drift.take().unwrap_or_else(|| look.case.drift.clone());
+        drift.retain(|drift| !written(drift.attribute));
+        outcome.case.drift = (drift != look.case.drift).then_some(drift);
+        outcome
     }
 
-    fn record(
-        &self,
-        job: &Job,
-        plan: &Plan,
-        operation: Operation,
-        changes: Vec<Change>,
-        scim_id: Option<ScimId>,
-        result: WriteResult,
-    ) -> Write {
+    fn ended(&self, job: &Job, intent: u64, scim_id: Option<ScimId>, result: WriteResult) -> Wrote {
         let at = self.clock.now();
         let lag_ms = until(job.first_news_at, at).as_millis() as u64;
-        let evidence = plan.evidence().cloned();
-        Write {
-            at,
-            user: job.user,
-            scim_id,
-            operation,
-            changes,
-            reason: job.reason,
-            evidence,
-            result,
-            lag_ms,
-        }
+        Wrote { intent, at, scim_id, result, shown: Default::default(), lag_ms }
     }
 
     /// Remembers what was learned of the target's dialect, so that the next start need not.
@@ -170,14 +313,8 @@ impl Worker {
     }
 }
 
-fn operation(plan: &Plan) -> Operation {
-    match &plan.action {
-        Action::Create(_) => Operation::Create,
-        Action::Reactivate(_) => Operation::Reactivate,
-        Action::Deactivate { .. } => Operation::Deactivate,
-        Action::Patch(_) => Operation::Patch,
-        Action::Nothing | Action::Hold | Action::Park | Action::LookAgain => {
-            unreachable!("only plans that write are carried out")
-        }
-    }
+/// Where a leaver by scope stands, so that the next run need not begin again.
+fn out_of_scope_since(job: &Job, plan: &Plan) -> Option<Timestamp> {
+    let by_scope = plan.evidence().map(Evidence::code) == Some("out_of_scope");
+    job.out_of_scope_since.filter(|_| by_scope)
 }

@@ -162,7 +162,14 @@ impl Worker {
     pub(super) fn stopped(&self, job: &Job, fault: &Fault, so_far: Outcome) -> Outcome {
         self.note_circuit(fault);
         let settlement = self.settlement_after(job, &fault.failure, fault.words());
-        Outcome { settlement, absent_since: job.absent_since, not_applied: job.not_applied, ..so_far }
+        let out_of_scope_since = so_far.out_of_scope_since.or(job.out_of_scope_since);
+        Outcome {
+            settlement,
+            absent_since: job.absent_since,
+            out_of_scope_since,
+            not_applied: job.not_applied,
+            ..so_far
+        }
     }
 
     /// Tells the circuit of an API how a call went wrong.
@@ -179,7 +186,12 @@ impl Worker {
     pub(super) fn panicked(&self, job: &Job) -> Outcome {
         let failure = Failure::Transient("the run panicked; this is a defect of cxone-sync".to_owned());
         let settlement = self.settlement_after(job, &failure, failure.words());
-        Outcome { absent_since: job.absent_since, not_applied: job.not_applied, ..Outcome::of(settlement) }
+        Outcome {
+            absent_since: job.absent_since,
+            out_of_scope_since: job.out_of_scope_since,
+            not_applied: job.not_applied,
+            ..Outcome::of(settlement)
+        }
     }
 
     fn settlement_after(&self, job: &Job, failure: &Failure, error: String) -> Settlement {

@@ -1,27 +1,32 @@
-//! What would happen, and why: the live code without the writer.
+//! What would happen: the live code without the writer.
+
+use std::collections::BTreeSet;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
-use crate::domain::plan::{Action, Plan, Source, Target, decide};
-use crate::domain::queue::Change;
-use crate::domain::user::UserId;
+use crate::domain::evidence::Evidence;
+use crate::domain::guard::{Guarded, Spend, over};
+use crate::domain::observed::Observed;
+use crate::domain::plan::{Action, Plan, Target};
+use crate::domain::user::{GroupId, UserId};
 use crate::graph::PageNext;
+use crate::store;
 
 use super::Worker;
+use super::apply::Preconditions;
+use super::decide::Decided;
 use super::failure::Stopped;
 use super::look::{Known, Look};
 
 /// Looks under way at once while many users are planned.
-const LOOKS_AT_ONCE: usize = 32;
-/// Writes of the history shown by `explain`.
-const HISTORY_SHOWN: usize = 20;
+pub(super) const LOOKS_AT_ONCE: usize = 32;
 
 impl Worker {
     /// What would be done about one user now.
     pub async fn plan(&self, user: UserId) -> Json {
         match self.look_and_decide(user).await {
-            Ok((look, plan)) => plan_json(user, &look, &plan),
+            Ok((look, decided)) => self.plan_json(user, &look, &decided),
             Err(stopped) => json!({
                 "user": user, "scimId": null, "action": "unknown", "reason": "look_failed",
                 "sentence": "a side could not be read", "evidence": null, "changes": [], "attributes": [],
@@ -30,13 +35,39 @@ impl Worker {
         }
     }
 
-    pub async fn plan_many(&self, users: Vec<UserId>) -> Vec<Json> {
-        stream::iter(users).map(|user| self.plan(user)).buffered(LOOKS_AT_ONCE).collect().await
+    /// The plans, and what all of them together would take out of the guard's budgets.
+    pub async fn plan_many(&self, users: Vec<UserId>) -> Result<Json, store::Error> {
+        let plans: Vec<Json> =
+            stream::iter(users).map(|user| self.plan(user)).buffered(LOOKS_AT_ONCE).collect().await;
+        let mut planned = Spend::default();
+        for plan in &plans {
+            let spend: Spend =
+                plan.get("spend").and_then(|it| serde_json::from_value(it.clone()).ok()).unwrap_or_default();
+            spend.iter().for_each(|(guarded, n)| planned.add(guarded, n));
+        }
+        Ok(json!({ "plans": plans, "guard": self.guard_json(&planned).await? }))
+    }
+
+    /// How the budgets stand, and whether `planned` fits into them.
+    pub async fn guard_json(&self, planned: &Spend) -> Result<Json, store::Error> {
+        let clock = self.guard_clock().await?;
+        let mut guard = serde_json::Map::new();
+        for guarded in Guarded::ALL {
+            let (usage, n) = (self.store.guard_usage(guarded, clock).await?, planned.of(guarded));
+            let budget = self.settings.budgets.of(guarded);
+            let over = (n > 0).then(|| over(guarded, budget, &usage, n)).flatten();
+            guard.insert(
+                guarded.name().to_owned(),
+                json!({ "planned": n, "lastHour": usage.last_hour, "lastDay": usage.last_day,
+                    "linkedUsers": usage.linked_users, "budget": budget, "over": over }),
+            );
+        }
+        Ok(Json::Object(guard))
     }
 
     /// Everybody the directory has, and everybody linked who is no longer there.
     pub async fn everybody(&self) -> Result<Vec<UserId>, Stopped> {
-        let mut users = std::collections::BTreeSet::new();
+        let mut users = BTreeSet::new();
         let mut link = None;
         loop {
             let page = self.graph.user_page(link.as_deref()).await?;
@@ -56,91 +87,66 @@ impl Worker {
         Ok(users.into_iter().collect())
     }
 
-    /// Every step of the decision about one user, each with its reason.
-    pub async fn explain(&self, user: UserId) -> Result<Json, Stopped> {
-        let job = self.store.job(user).await?;
-        let history = self.store.history(Some(user), None, HISTORY_SHOWN).await?;
-        let membership = self.store.membership(user).await?;
-        let paths = self.store.membership_paths(user).await?;
-        let link = self.store.link(user).await?;
-        let looked = self.look_and_decide(user).await;
-        let held = match &looked {
-            Ok((look, _)) => match &look.target {
-                Target::Found(shown) => shown.attributes.get(&crate::domain::user::Attribute::Roles).cloned(),
-                _ => None,
-            },
-            Err(_) => None,
-        };
-        let holds = |role: &str| matches!(&held, Some(crate::domain::user::Value::List(roles)) if roles.iter().any(|held| held == role));
-        let roles: Vec<Json> = self
-            .settings
-            .rules
-            .roles
-            .rows()
-            .iter()
-            .map(|row| json!({ "role": row.role, "group": row.group, "privileged": row.privileged, "given": membership.groups.contains(&row.group), "held": holds(&row.role) }))
-            .collect();
-        let groups: Vec<Json> = membership
-            .groups
-            .iter()
-            .map(|group| {
-                let through: Vec<_> = paths.iter().filter(|path| path.last() == Some(group)).collect();
-                json!({ "group": group, "paths": through })
-            })
-            .collect();
-        let source = match &looked {
-            Ok((Look { source: Source::Present(found), .. }, _)) => {
-                json!({ "enabled": found.enabled, "properties": found.properties })
-            }
-            Ok((Look { source: Source::Gone(evidence), .. }, _)) => json!({ "gone": evidence.sentence() }),
-            _ => Json::Null,
-        };
-        let plan = match &looked {
-            Ok((look, plan)) => plan_json(user, look, plan),
-            Err(stopped) => json!({ "action": "unknown", "error": stopped.words() }),
-        };
-        Ok(json!({
-            "user": user, "source": source,
-            "membership": { "groups": groups, "complete": membership.complete },
-            "roles": roles, "link": link, "job": job, "plan": plan, "history": history,
-        }))
+    /// The users of a group, nested ones included, as the directory has them now. Absent: there is no
+    /// such group.
+    pub async fn users_of(&self, group: GroupId) -> Result<Observed<BTreeSet<UserId>>, Stopped> {
+        let (mut users, mut seen, mut open) = (BTreeSet::new(), BTreeSet::from([group]), vec![group]);
+        while let Some(next) = open.pop() {
+            let members = match self.graph.group_members(next).await? {
+                Observed::Present(members) => members,
+                Observed::Absent if next == group => return Ok(Observed::Absent),
+                // Gone since its parent was read.
+                Observed::Absent => continue,
+            };
+            users.extend(members.users);
+            open.extend(members.groups.into_iter().filter(|nested| seen.insert(*nested)));
+        }
+        Ok(Observed::Present(users))
     }
 
-    async fn look_and_decide(&self, user: UserId) -> Result<(Look, Plan), Stopped> {
-        let known = match self.store.job(user).await? {
+    pub(super) async fn look_and_decide(&self, user: UserId) -> Result<(Look, Decided), Stopped> {
+        let job = self.store.job(user).await?;
+        let known = match &job {
             // Details of a delta page are left to the job that waits for them.
-            Some(job) => Known { latest_news_at: None, ..Known::of(&job) },
+            Some(job) => Known { latest_news_at: None, ..Known::of(job) },
             None => Known::default(),
         };
         let look = self.look(user, known).await?;
-        let plan =
-            decide(&self.settings.rules, &look.source, &look.membership, &look.target, look.link.as_ref());
-        Ok((look, plan))
+        let since = job.and_then(|job| job.out_of_scope_since);
+        let decided = self.decided(user, &look, since, self.clock.now());
+        Ok((look, decided))
     }
-}
 
-fn plan_json(user: UserId, look: &Look, plan: &Plan) -> Json {
-    let scim_id = match &look.target {
-        Target::Found(shown) => Some(&shown.id),
-        _ => look.link.as_ref().map(|link| &link.scim_id),
-    };
-    let attributes: Vec<Json> = plan
-        .verdicts
-        .iter()
-        .map(|v| {
-            json!({
-                "attribute": v.attribute, "source": v.source, "target": v.target, "baseline": v.baseline,
-                "owner": v.owner, "decision": v.decision, "reason": v.why,
+    pub(super) fn plan_json(&self, user: UserId, look: &Look, decided: &Decided) -> Json {
+        let plan = &decided.plan;
+        let attributes: Vec<Json> = plan
+            .verdicts
+            .iter()
+            .map(|v| {
+                json!({
+                    "attribute": v.attribute, "source": v.source, "target": v.target, "baseline": v.baseline,
+                    "owner": v.owner, "decision": v.decision, "reason": v.why,
+                })
             })
+            .collect();
+        json!({
+            "user": user, "scimId": look.scim_id(), "action": action_name(&plan.action),
+            "reason": plan.reason.code(), "sentence": plan.reason.sentence(),
+            "evidence": plan.evidence().map(Evidence::sentence),
+            "changes": plan.changes(), "attributes": attributes, "error": null,
+            "spend": plan.spend(&self.settings.rules.roles),
+            "plan": plan.hash(user, look.scim_id()),
+            "preconditions": Preconditions::of(look),
+            "requests": self.requests(look, plan),
+            "held": look.case.held, "order": decided.work,
         })
-        .collect();
-    let changes: Vec<Change> = plan.changes();
-    json!({
-        "user": user, "scimId": scim_id, "action": action_name(&plan.action),
-        "reason": plan.reason.code(), "sentence": plan.reason.sentence(),
-        "evidence": plan.evidence().map(crate::domain::evidence::Evidence::sentence),
-        "changes": changes, "attributes": attributes, "error": null,
-    })
+    }
+
+    /// Exactly what would be sent first.
+    fn requests(&self, look: &Look, plan: &Plan) -> Json {
+        let _ = (look, plan);
+        json!([])
+    }
 }
 
 fn action_name(action: &Action) -> &'static str {
@@ -153,5 +159,14 @@ fn action_name(action: &Action) -> &'static str {
         Action::Hold => "hold",
         Action::Park => "park",
         Action::LookAgain => "unknown",
+        Action::Confirm { .. } => "confirm",
+    }
+}
+
+/// The CXone user a look found.
+pub(super) fn shown(look: &Look) -> Option<&crate::domain::user::TargetUser> {
+    match &look.target {
+        Target::Found(shown) => Some(shown),
+        _ => None,
     }
 }

@@ -5,110 +5,191 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::{later, until};
-use crate::domain::evidence::ABSENT_TWICE_APART;
+use crate::domain::case::{CaseChange, Observed, Restraint, RestraintReason, Task};
+use crate::domain::drift::drift;
+use crate::domain::evidence::{ABSENT_TWICE_APART, OUT_OF_SCOPE_TWICE_APART};
 use crate::domain::link::Link;
-use crate::domain::plan::{Action, Plan, Reason, Source, Target, decide};
-use crate::domain::queue::{self, Job, LinkChange, Outcome, Settlement};
-use crate::domain::user::TargetUser;
+use crate::domain::plan::{Action, Plan, Reason, Source, Target};
+use crate::domain::queue::{self, Chore, Job, LinkChange, Outcome, Remark, Settlement};
+use crate::domain::undo::holding_back;
+use crate::domain::user::{Attributes, TargetUser};
 use crate::graph::fingerprint;
 use crate::store;
 use crate::telemetry::OpLabel;
 
 use super::Worker;
+use super::decide::Decided;
 use super::failure::Stopped;
-use super::guard::Pass;
 use super::look::{Known, Look};
 
-/// Who is out of scope by the groups is looked at twice, this far apart: somebody who moves from one
-/// group to another is in neither for a moment, and replicas lag.
-const OUT_OF_SCOPE_APART: Duration = Duration::from_secs(300);
 /// While the groups of the scope are being read, a user is tried again this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
 
 impl Worker {
-    pub(super) async fn run_job(&self, job: &Job) -> Result<(Outcome, Option<Pass>), store::Error> {
+    pub(super) async fn run_job(&self, job: &Job) -> Result<Outcome, store::Error> {
         let look = match self.look(job.user, Known::of(job)).await {
             Ok(look) => look,
             Err(Stopped::Store(error)) => return Err(error),
             Err(Stopped::By(fault)) => {
                 let so_far = Outcome::of(Settlement::Done { recheck_at: None });
-                return Ok((self.stopped(job, &fault, so_far), None));
+                return Ok(self.stopped(job, &fault, so_far));
             }
         };
-        let plan =
-            decide(&self.settings.rules, &look.source, &look.membership, &look.target, look.link.as_ref());
-        let (mut outcome, pass) = self.carry_out(job, &look, &plan).await?;
+        let now = self.clock.now();
+        let decided = self.decided(job.user, &look, job.out_of_scope_since, now);
+        let mut outcome = self.carry_out(job, &look, &decided).await?;
         if matches!(look.source, Source::Unknown) {
             outcome.absent_since = look.absent_since;
         }
-        Ok((outcome, pass))
+        self.tell_of_order(job, &decided, now, &mut outcome);
+        Ok(outcome)
     }
 
-    async fn carry_out(
-        &self,
-        job: &Job,
-        look: &Look,
-        plan: &Plan,
-    ) -> Result<(Outcome, Option<Pass>), store::Error> {
-        let stop = |settlement| Ok((Outcome::of(settlement), None));
+    async fn carry_out(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Outcome, store::Error> {
+        let plan = &decided.plan;
         let (code, error) = (plan.reason.code(), plan.reason.sentence());
+        let stop = |settlement| Outcome { case: self.case_after(look, plan), ..Outcome::of(settlement) };
         match &plan.action {
-            Action::Hold => stop(Settlement::Hold { code, error }),
-            Action::Park => stop(Settlement::Park { code, error }),
-            Action::LookAgain => stop(self.look_again(job, look, &plan.reason)),
-            Action::Nothing => Ok((self.confirmed(job, look, plan), None)),
-            _ if self.settings.observe => {
-                self.metrics.operations.get_or_create(&OpLabel::of("observed")).inc();
-                tracing::info!(user.id = %job.user, plan.kind = code, "would change user {}; sync.mode is \"observe\"", job.user);
-                stop(Settlement::Done { recheck_at: None })
-            }
-            Action::Deactivate { evidence, .. }
-                if evidence.needs_second_look() && !self.seen_long_enough(job) =>
-            {
-                let mut outcome = Outcome::of(Settlement::Again {
-                    due_at: later(job.absent_since.unwrap_or(self.clock.now()), OUT_OF_SCOPE_APART),
-                    counts: false,
-                    error: format!("{}; looked at once more before anything is done", evidence.sentence()),
-                });
-                outcome.absent_since = job.absent_since.or(Some(self.clock.now()));
-                Ok((outcome, None))
-            }
-            Action::Deactivate { .. } => match self.pass_guard(job).await? {
-                Ok(pass) => Ok((self.write(job, look, plan).await?, Some(pass))),
-                Err(over) => stop(Settlement::Hold { code: queue::GUARD, error: over }),
-            },
-            Action::Create(_) | Action::Patch(_) | Action::Reactivate(_) => {
-                Ok((self.write(job, look, plan).await?, None))
+            Action::Hold => Ok(stop(Settlement::Hold { code, error })),
+            Action::Park => Ok(stop(Settlement::Park { code, error })),
+            // Where nothing is decided, nothing of the case is either.
+            Action::LookAgain => Ok(Outcome::of(self.look_again(job, look, &plan.reason))),
+            Action::Confirm { since } => self.confirm(*since, error).await,
+            Action::Nothing => Ok(self.confirmed(job, look, decided)),
+            _ if !self.may_write(job, look, decided) => Ok(self.observed(job, look, plan)),
+            Action::Deactivate { .. } | Action::Create(_) | Action::Patch(_) | Action::Reactivate(_) => {
+                self.write(job, look, decided).await
             }
         }
     }
 
-    /// The user was out of scope in an earlier look already, long enough ago.
-    fn seen_long_enough(&self, job: &Job) -> bool {
-        job.absent_since.is_some_and(|since| until(since, self.clock.now()) >= OUT_OF_SCOPE_APART)
+    /// Observing, only what an operator ordered or approved by name is written.
+    fn may_write(&self, job: &Job, look: &Look, decided: &Decided) -> bool {
+        let hash = || decided.plan.hash(job.user, look.scim_id());
+        let approved =
+            || look.case.approval.as_ref().is_some_and(|given| given.covers(&hash(), self.clock.now()));
+        !self.settings.observe || decided.work.is_some() || approved()
+    }
+
+    fn observed(&self, job: &Job, look: &Look, plan: &Plan) -> Outcome {
+        let code = plan.reason.code();
+        self.metrics.operations.get_or_create(&OpLabel::of("observed")).inc();
+        tracing::info!(user.id = %job.user, plan.kind = code, "would change user {}; sync.mode is \"observe\"", job.user);
+        let mut outcome = Outcome::of(Settlement::Done { recheck_at: None });
+        outcome.case = self.case_after(look, plan);
+        outcome.case.observed = plan.operation().map(|operation| {
+            let hash = plan.hash(job.user, look.scim_id());
+            let earlier = look.case.observed.as_ref().filter(|earlier| earlier.plan == hash);
+            Some(Observed {
+                at: earlier.map_or(self.clock.now(), |earlier| earlier.at),
+                plan: hash,
+                operation,
+                scim_id: look.scim_id().cloned(),
+                reason: code.to_owned(),
+                changes: plan.changes(),
+                evidence: plan.evidence().cloned(),
+            })
+        });
+        outcome
+    }
+
+    /// Out of scope by one look: the groups are read anew, and then another look must agree.
+    async fn confirm(&self, since: Timestamp, error: String) -> Result<Outcome, store::Error> {
+        let now = self.clock.now();
+        let read_at = later(since, OUT_OF_SCOPE_TWICE_APART).max(now);
+        for group in self.store.relevant_groups().await? {
+            self.store.schedule(Chore::Group(group), read_at, now).await?;
+        }
+        let due_at = later(read_at, GROUPS_PAUSE);
+        let mut outcome = Outcome::of(Settlement::Again { due_at, counts: false, error });
+        outcome.out_of_scope_since = Some(since);
+        Ok(outcome)
+    }
+
+    /// What a decision leaves of the case before anything is written: what was held or observed
+    /// before is decided anew, and drift is what this look shows.
+    pub(super) fn case_after(&self, look: &Look, plan: &Plan) -> CaseChange {
+        let found = drift(plan, &self.settings.rules.roles, &look.case.drift, self.clock.now());
+        CaseChange {
+            held: look.case.held.is_some().then_some(None),
+            observed: look.case.observed.is_some().then_some(None),
+            drift: (found != look.case.drift).then_some(found),
+            lift: plan.lift.clone(),
+            ..CaseChange::default()
+        }
     }
 
     /// Both sides are right. A notified user is looked at once more: the replica that answered may
     /// be older than the news.
-    fn confirmed(&self, job: &Job, look: &Look, plan: &Plan) -> Outcome {
+    fn confirmed(&self, job: &Job, look: &Look, decided: &Decided) -> Outcome {
+        let plan = &decided.plan;
         let notified = matches!(job.reason, queue::Reason::Notification | queue::Reason::Group);
         let recheck_at = notified.then(|| later(self.clock.now(), self.settings.recheck_after));
         let mut outcome = Outcome::of(Settlement::Done { recheck_at });
+        outcome.case = self.case_after(look, plan);
+        if let Target::Found(shown) = &look.target {
+            self.end_order(decided, &shown.attributes, &mut outcome);
+        }
         // Whoever was never ours is not made ours by having been looked up: linked, they would be
-        // deactivated for being out of scope.
-        let stranger =
-            look.link.is_none() && matches!(plan.reason, Reason::NothingToLeave | Reason::OnDeleteIsIgnore);
+        // deactivated for being out of scope. And whom we never write we do not keep either.
+        let stranger = look.link.is_none()
+            && matches!(
+                plan.reason,
+                Reason::NothingToLeave
+                    | Reason::OnDeleteIsIgnore
+                    | Reason::ProtectedUser
+                    | Reason::ProtectedAccount(_)
+            );
         match &look.target {
             Target::Found(shown) if !stranger => outcome.link = self.settled_link(look, plan, shown),
             _ => {}
         }
-        if let Source::Gone(evidence) = &look.source
-            && evidence.is_permanent()
-        {
+        let gone_for_good = matches!(&look.source, Source::Gone(evidence) if evidence.is_permanent());
+        if gone_for_good || plan.reason == Reason::PassedOn {
             // Nobody comes back under this id; a link would only be looked at again and again.
             outcome.link = LinkChange::Remove;
         }
         outcome
+    }
+
+    /// An order is done when both sides are as it wanted; after an undo, what was taken back must not
+    /// be written again.
+    pub(super) fn end_order(&self, decided: &Decided, shown: &Attributes, outcome: &mut Outcome) {
+        let Some(work) = &decided.work else { return };
+        outcome.case.work_done = Some(work.batch.clone());
+        if let Task::Undo { changes } = &work.task {
+            let restraint = |forbids| Restraint {
+                forbids,
+                why: RestraintReason::Undone,
+                by: work.by.clone(),
+                at: self.clock.now(),
+            };
+            outcome.case.restrain = holding_back(changes, shown).into_iter().map(restraint).collect();
+        }
+    }
+
+    /// What was ordered and not done is told in the history, and not tried again.
+    fn tell_of_order(&self, job: &Job, decided: &Decided, now: Timestamp, outcome: &mut Outcome) {
+        let remark = |batch: &str, words: String| Remark {
+            at: now,
+            user: Some(job.user),
+            code: "skipped".to_owned(),
+            words,
+            by: None,
+            batch: Some(batch.to_owned()),
+        };
+        if let Some((work, why)) = &decided.dropped {
+            outcome.remarks.push(remark(&work.batch, format!("{}: {why}", work.task.name())));
+            outcome.case.work_done = Some(work.batch.clone());
+        }
+        let ended = matches!(outcome.settlement, Settlement::Done { .. } | Settlement::Park { .. });
+        if let Some(work) = decided.work.as_ref().filter(|_| ended) {
+            for skipped in &decided.skipped {
+                let words = format!("{}: {} {}", work.task.name(), skipped.attribute, skipped.code.name());
+                outcome.remarks.push(remark(&work.batch, words));
+            }
+            outcome.case.work_done = Some(work.batch.clone());
+        }
     }
 
     /// The link after both sides are as `shown` and the plan say.
@@ -129,6 +210,8 @@ impl Worker {
                 Source::Gone(_) | Source::Unknown => None,
             },
             deactivated_by_us: deactivated || (was && !shown.is_active()),
+            source_gone: matches!(look.source, Source::Gone(_)),
+            normalised: look.link.as_ref().map(|link| link.normalised.clone()).unwrap_or_default(),
         }))
     }
 

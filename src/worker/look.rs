@@ -2,13 +2,14 @@
 
 use crate::clock::until;
 use crate::cxone::{self, Search};
+use crate::domain::case::Case;
 use crate::domain::evidence::Evidence;
 use crate::domain::link::Link;
 use crate::domain::observed::Observed;
 use crate::domain::plan::{Source, Target};
 use crate::domain::queue::{Job, Reason};
 use crate::domain::rules::MatchKey;
-use crate::domain::user::{Attribute, Membership, SourceUser, TargetUser, UserId, Value};
+use crate::domain::user::{Attribute, Membership, ScimId, SourceUser, TargetUser, UserId, Value};
 
 use super::Worker;
 use super::failure::{CXONE, GRAPH, Stopped};
@@ -22,8 +23,20 @@ pub struct Look {
     /// The CXone user with everything we do not understand, for the patch.
     pub found: Option<cxone::User>,
     pub link: Option<Link>,
+    /// What is open between the operators and us.
+    pub case: Case,
     /// Found neither in the directory nor among its deleted items, since then.
     pub absent_since: Option<jiff::Timestamp>,
+}
+
+impl Look {
+    /// The CXone user this is about, as far as it is known.
+    pub fn scim_id(&self) -> Option<&ScimId> {
+        match &self.target {
+            Target::Found(shown) => Some(&shown.id),
+            _ => self.link.as_ref().map(|link| &link.scim_id),
+        }
+    }
 }
 
 /// What is known of a user before the look.
@@ -51,8 +64,9 @@ impl Worker {
         let (source, absent_since) = self.look_at_source(user, known).await?;
         let membership = self.store.membership(user).await?;
         let link = self.store.link(user).await?;
+        let case = self.store.case(user).await?.unwrap_or_default();
         let (target, found) = self.look_at_target(user, &source, link.as_ref(), known.believes).await?;
-        Ok(Look { source, membership, target, found, link, absent_since })
+        Ok(Look { source, membership, target, found, link, case, absent_since })
     }
 
     async fn look_at_source(
@@ -73,7 +87,9 @@ impl Worker {
         // 404 is no evidence: a replica may lag behind the creation, or the user is soft-deleted.
         if let Observed::Present(item) = self.graph.deleted_item(user).await? {
             self.running.circuits.reached(GRAPH);
-            return Ok((Source::Gone(Evidence::in_deleted_items(&item)), None));
+            if let Some(evidence) = Evidence::in_deleted_items(user, &item) {
+                return Ok((Source::Gone(evidence), None));
+            }
         }
         self.running.circuits.reached(GRAPH);
         let since = known.absent_since.unwrap_or(now);
@@ -151,13 +167,22 @@ impl Worker {
                 Search::One(found) => {
                     let id = found.view.id.clone();
                     return Ok(match self.store.linked_to(&id).await? {
-                        Some(by) if by != user => (Target::Taken { id, by }, None),
+                        Some(by) if by != user && !self.is_left_behind(by, &found.view).await? => {
+                            (Target::Taken { id, by }, None)
+                        }
                         _ => (Target::Found(found.view.clone()), Some(found)),
                     });
                 }
             }
         }
         Ok((if asked { Target::Absent } else { Target::Unmatchable }, None))
+    }
+
+    /// Whether an account belongs to somebody who is gone from Entra and whom we turned off: whoever
+    /// is hired again gets a new object there, and their old account here.
+    async fn is_left_behind(&self, by: UserId, shown: &TargetUser) -> Result<bool, Stopped> {
+        let link = self.store.link(by).await?;
+        Ok(!shown.is_active() && link.is_some_and(|link| link.source_gone && link.deactivated_by_us))
     }
 
     fn match_value(&self, key: MatchKey, present: &SourceUser) -> Option<String> {

@@ -6,13 +6,17 @@
 //! - A delta page is older than news that arrived after it was asked for: its details are used only
 //!   when its request began after the latest news of the job ([`details`]).
 //! - Two rounds of one delta query: a lock per resource ([`rounds`]).
-//! - Many deactivations decide at once: the guard counts those under way ([`guard`]).
+//! - Many deactivations decide at once: the guard asks, charges and writes the intent down in one
+//!   transaction of the store ([`act`]).
 //! - The process dies between a write and its settlement: the next start looks again and finds
 //!   nothing to do.
 
 mod act;
+pub mod apply;
 mod circuit;
+mod decide;
 mod details;
+mod explain;
 pub mod failure;
 mod groups;
 mod guard;
@@ -33,7 +37,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::cxone::Cxone;
-use crate::domain::guard::Budget;
+use crate::domain::guard::Budgets;
 use crate::domain::queue::{Job, Outcome, Settlement};
 use crate::domain::rules::Rules;
 use crate::graph::Graph;
@@ -57,7 +61,7 @@ pub const LEARNED_MEMO: &str = "cxone_learned";
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub rules: Rules,
-    pub deactivations: Budget,
+    pub budgets: Budgets,
     pub max_attempts: u32,
     /// How long after a look that found nothing to do a notified user is looked at once more.
     pub recheck_after: Duration,
@@ -101,7 +105,7 @@ struct Running {
     circuits: circuit::Circuits,
     details: details::Details,
     rounds: rounds::Locks,
-    guard: guard::UnderWay,
+    guard_clock: guard::GuardClock,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,
     /// Renewing and creating subscriptions, one at a time: an operator's command and the watch
@@ -215,14 +219,12 @@ impl Worker {
             let (worker, job) = (self.clone(), job.clone());
             async move { worker.run_job(&job).await }
         });
-        // The pass is given back when it is dropped: after the settlement, when the history has the
-        // deactivation that the guard counts.
-        let (outcome, _pass) = match run.await {
-            Ok(Ok(run)) => run,
+        let outcome = match run.await {
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 error!(user.id = %job.user, "the run of user {} panicked", job.user);
-                (self.panicked(&job), None)
+                self.panicked(&job)
             }
         };
         self.count(&job, &outcome);

@@ -257,7 +257,7 @@ impl Worker {
             }
             if link.is_none() && !queued {
                 let membership = self.store.membership(item.id).await?;
-                if matches!(self.settings.rules.scope.of(details, &membership), InScope::No(_)) {
+                if matches!(self.settings.rules.scope.of(details, &membership, asked_at), InScope::No(_)) {
                     return Ok(None);
                 }
             }

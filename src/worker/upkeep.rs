@@ -77,6 +77,9 @@ impl Worker {
         let now = self.clock.now();
         self.settle_selection().await?;
         self.settle_rules(now).await?;
+        if !self.settings.observe {
+            self.store.forget_observed().await?;
+        }
         self.store.schedule(Chore::Poll(Resource::Users), now, now).await?;
         if !self.settings.rules.relevant_groups().is_empty() {
             self.store.schedule(Chore::Poll(Resource::Groups), now, now).await?;
@@ -171,6 +174,9 @@ impl Worker {
             Chore::Renew(id) => self.reauthorize(id).await,
             Chore::Prune => {
                 let more = self.store.prune(now, PRUNE_STEPS).await?;
+                // Whoever collects the logs has it from then on, out of the reach of this machine.
+                let (number, head) = self.store.history_head().await?;
+                info!(history.number = number, history.head = head, "the history ends at entry {number}");
                 let wait = if more { Duration::from_secs(1) } else { PRUNE_EVERY };
                 Ok(ChoreOutcome::Done { next_at: Some(later(now, wait)) })
             }

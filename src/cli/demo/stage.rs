@@ -89,6 +89,7 @@ recheck_after = "3s"
 owner = "entra"
 [guard]
 deactivations = {{ per_hour = 1000000, per_day = 1000000, percent_per_day = 100 }}
+role_removals = {{ per_hour = 1000000, per_day = 1000000, percent_per_day = 100 }}
 {roles}"#,
         base_url = graph.base_url(),
         login_url = graph.login_url(),

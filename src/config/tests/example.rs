@@ -47,6 +47,7 @@ fn the_example_documents_every_key_with_its_real_default() {
     let names = [
         "CLIENT_STATE_SECRET",
         "ADMIN_TOKEN",
+        "HISTORY_KEY",
         "GRAPH_CLIENT_SECRET",
         "CXONE_CLIENT_SECRET",
         "CXONE_ACCESS_KEY_SECRET",

@@ -33,8 +33,13 @@ fn the_environment_goes_over_the_file() {
     assert_eq!(config.sync.mode, Mode::Observe);
     assert!(!config.rules.create);
     assert_eq!(config.sync.poll_interval, Duration::from_secs(600));
-    let budget = Budget { per_hour: Some(7), per_day: Some(8), percent_per_day: Some(5.0) };
-    assert_eq!(config.guard.deactivations, budget, "tables merge");
+    let budget = Budget {
+        per_hour: Some(7),
+        per_day: Some(8),
+        percent_per_hour: Some(100.0),
+        percent_per_day: Some(5.0),
+    };
+    assert_eq!(config.guard.budgets.deactivations, budget, "tables merge");
     assert_eq!(config.rules.scope.groups, [G1.parse().unwrap()]);
     assert!(config.rules.attributes.contains_key(&Attribute::TimeZone));
     assert_eq!(config.rules.attributes[&Attribute::Emails].owner, Owner::Newest);

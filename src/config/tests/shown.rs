@@ -184,9 +184,20 @@ fn print_says_where_each_value_comes_from() {
         roles.tie = "entra"                                         # default
 
         [guard]
+        protected_users = []                                        # default
+        protected_roles = []                                        # default
         deactivations.per_hour = 50                                 # default
         deactivations.per_day = 200                                 # default
+        deactivations.percent_per_hour = 100                        # default
         deactivations.percent_per_day = 5                           # default
+        role_removals.per_hour = 100                                # default
+        role_removals.per_day = 400                                 # default
+        role_removals.percent_per_hour = 100                        # default
+        role_removals.percent_per_day = 10                          # default
+        privileged_grants.per_hour = 5                              # default
+        privileged_grants.per_day = 10                              # default
+        privileged_grants.percent_per_hour = 100                    # default
+        privileged_grants.percent_per_day = 100                     # default
 
         [retention]
         journal = "7d"                                              # default
@@ -222,7 +233,7 @@ fn reports() {
     let valid = load(&[("sync.mode", r#""observe""#)], &[]);
     expect![[r#"
         warning: service.public_url is not set: Graph cannot notify us, and only the poll finds changes
-        the configuration is valid: 1 warning, 9 values set, 67 by default
+        the configuration is valid: 1 warning, 9 values set, 78 by default
     "#]]
     .assert_eq(&report(&valid));
     let wrong = load(&[("sync.mode", r#""read""#)], &[]);

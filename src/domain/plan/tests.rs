@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::mapping::Expression;
 use crate::domain::roles::{RoleRow, RoleTable};
-use crate::domain::rules::{Rule, Side};
+use crate::domain::rules::{Protected, Rule, Side};
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::domain::user::GroupId;
 
@@ -39,6 +39,7 @@ fn rules() -> Rules {
         matching: vec![MatchKey::UserName],
         create: true,
         on_delete: OnDelete::Deactivate,
+        protected: Protected::default(),
     }
 }
 
@@ -56,7 +57,44 @@ fn ana() -> SourceUser {
 }
 
 fn everywhere() -> Membership {
-    Membership { groups: [group(1)].into(), complete: true }
+    Membership { groups: [group(1)].into(), complete: true, read_at: Some(at(300)) }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// Decides where no operator has a word in it; out of scope since five minutes before [`everywhere`].
+fn decide(
+    rules: &Rules,
+    source: &Source,
+    membership: &Membership,
+    target: &Target,
+    link: Option<&Link>,
+) -> Plan {
+    let revert = BTreeSet::new();
+    super::decide(rules, &inputs(source, membership, target, link, &[], &revert))
+}
+
+fn inputs<'a>(
+    source: &'a Source,
+    membership: &'a Membership,
+    target: &'a Target,
+    link: Option<&'a Link>,
+    restraints: &'a [Restraint],
+    revert: &'a BTreeSet<Attribute>,
+) -> Inputs<'a> {
+    Inputs {
+        user: UserId::from_bytes([7; 16]),
+        source,
+        membership,
+        target,
+        link,
+        restraints,
+        revert,
+        out_of_scope_since: Some(at(0)),
+        now: at(300),
+    }
 }
 
 fn scim_id() -> ScimId {
@@ -76,6 +114,8 @@ fn link_to(shown: &TargetUser, plan: &Plan, old: Option<&Link>) -> Link {
         confirmed_at: jiff::Timestamp::UNIX_EPOCH,
         source_fingerprint: None,
         deactivated_by_us: false,
+        source_gone: false,
+        normalised: BTreeMap::new(),
     }
 }
 
@@ -157,7 +197,7 @@ fn a_failed_read_of_the_groups_deactivates_nobody() {
     rules.scope = Scope { groups: vec![group(5)], ..Scope::default() };
     let target = Target::Found(ana_there());
     let link = linked();
-    let incomplete = Membership { groups: [].into(), complete: false };
+    let incomplete = Membership { groups: [].into(), complete: false, read_at: Some(at(300)) };
     let plan = decide(&rules, &Source::Present(ana()), &incomplete, &target, Some(&link));
     assert_eq!(plan.action, Action::LookAgain);
     let complete = Membership { complete: true, ..incomplete };
@@ -169,7 +209,7 @@ fn a_failed_read_of_the_groups_deactivates_nobody() {
 #[test]
 fn roles_wait_until_the_groups_are_read() {
     let target = Target::Found(ana_there());
-    let incomplete = Membership { groups: [].into(), complete: false };
+    let incomplete = Membership { groups: [].into(), complete: false, read_at: Some(at(300)) };
     let plan = decide(&rules(), &Source::Present(ana()), &incomplete, &target, Some(&linked()));
     assert_eq!(shown(&plan), "in_sync | ");
 }
@@ -288,7 +328,7 @@ fn target() -> impl Strategy<Value = Option<TargetUser>> {
 
 fn membership() -> impl Strategy<Value = Membership> {
     (proptest::collection::btree_set((1u8..4).prop_map(group), 0..3), any::<bool>())
-        .prop_map(|(groups, complete)| Membership { groups, complete })
+        .prop_map(|(groups, complete)| Membership { groups, complete, read_at: Some(at(300)) })
 }
 
 fn found_in(target: &Option<TargetUser>) -> Target {

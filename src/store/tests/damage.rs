@@ -4,7 +4,7 @@
 use super::faulty::Faulty;
 use super::script::{Content, content, open_on, run};
 use super::support::*;
-use crate::store::{OpenError, Store, open};
+use crate::store::{ChainKey, OpenError, Store, open};
 use crate::telemetry::Metrics;
 
 /// Where redb keeps the bit that says which commit counts.
@@ -100,12 +100,13 @@ async fn a_zeroed_page_is_harmless_or_refused() {
 fn a_newer_schema_is_refused_by_number() {
     let memory = Memory::default();
     let migration: open::Migration = |_| Ok(());
-    drop(open::open_on(memory.clone(), 1 << 20, &[migration, migration], at(1)).unwrap());
+    let key = ChainKey::new([0; 32]);
+    drop(open::open_on(memory.clone(), 1 << 20, &key, &[migration, migration, migration], at(1)).unwrap());
     let error = Store::open_on(memory, at(2), Metrics::new()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 3, known: 1 }));
+    assert!(matches!(error, OpenError::Newer { found: 4, known: 2 }));
     assert_eq!(
         error.to_string(),
-        "the store was written by a newer version of this program (schema 3, this one knows up to 1): run that \
+        "the store was written by a newer version of this program (schema 4, this one knows up to 2): run that \
          version or a later one"
     );
 }
@@ -116,27 +117,29 @@ async fn an_older_schema_is_brought_up_in_one_transaction() {
     use crate::store::transaction::Writing;
     fn second(tx: &Writing) -> Result<(), crate::store::Fault> {
         let old = memo(tx, "dialect")?.unwrap_or_default();
-        set_memo(tx, "dialect", &format!("{old}, seen by 2"))
+        set_memo(tx, "dialect", &format!("{old}, seen by 3"))
     }
     fn third(tx: &Writing) -> Result<(), crate::store::Fault> {
         let old = memo(tx, "dialect")?.unwrap_or_default();
-        set_memo(tx, "dialect", &format!("{old} and 3"))
+        set_memo(tx, "dialect", &format!("{old} and 4"))
     }
-    let migrations: &[open::Migration] = &[second, third];
+    let migrations: &[open::Migration] = &[|_| Ok(()), second, third];
+    let key = ChainKey::new([0; 32]);
     let first = Faulty::default();
     let store = open_on(&first).unwrap();
     store.set_memo("dialect", "put").await.unwrap();
     store.close().await;
     let old = first.after_kill();
 
-    // It is interrupted at every single operation, and always either version 1 or 3.
+    // It is interrupted at every single operation, and always either version 2 or 4.
     for n_succeed in 0.. {
         let disk = Faulty::holding(old.clone());
         disk.fail_after(n_succeed, std::io::ErrorKind::Other);
-        let opened = open::open_on(disk.clone(), 1 << 20, migrations, at(1));
+        let opened = open::open_on(disk.clone(), 1 << 20, &key, migrations, at(1));
         let whole = opened.is_ok() && !disk.has_failed();
         drop(opened);
-        let again = open::open_on(Faulty::holding(disk.after_kill()), 1 << 20, migrations, at(2)).unwrap();
+        let again =
+            open::open_on(Faulty::holding(disk.after_kill()), 1 << 20, &key, migrations, at(2)).unwrap();
         let store = Store::start(
             again,
             crate::store::Disk::boundless(),
@@ -145,7 +148,7 @@ async fn an_older_schema_is_brought_up_in_one_transaction() {
         )
         .unwrap();
         let found = store.memo("dialect").await.unwrap();
-        assert_eq!(found.as_deref(), Some("put, seen by 2 and 3"), "after {n_succeed} operations");
+        assert_eq!(found.as_deref(), Some("put, seen by 3 and 4"), "after {n_succeed} operations");
         if whole {
             assert!(n_succeed > 5);
             return;

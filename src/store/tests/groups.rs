@@ -41,7 +41,7 @@ async fn take_marked(store: &Store) -> Vec<u8> {
 }
 
 async fn membership(store: &Store, n: u8) -> (Vec<GroupId>, bool) {
-    let Membership { groups, complete } = store.membership(user(n)).await.unwrap();
+    let Membership { groups, complete, .. } = store.membership(user(n)).await.unwrap();
     (groups.into_iter().collect(), complete)
 }
 

@@ -1,10 +1,10 @@
-//! Links, history, delta rounds, subscriptions and memos.
+//! Links, delta rounds, subscriptions and memos.
 
 use std::collections::BTreeMap;
 
 use super::support::*;
 use crate::domain::link::{Baseline, Link};
-use crate::domain::queue::{Change, LinkChange, Operation, Outcome, Reason, Write, WriteResult};
+use crate::domain::queue::{LinkChange, Outcome, Reason};
 use crate::domain::subscription::{Resource, Subscription};
 use crate::domain::user::{Attribute, ScimId, Value};
 use crate::store::{PageNext, PageOutcome, PageRecord, Round, Store};
@@ -21,6 +21,8 @@ fn link(scim_id: &str) -> Link {
         confirmed_at: at(1),
         source_fingerprint: Some("f".to_owned()),
         deactivated_by_us: false,
+        source_gone: false,
+        normalised: BTreeMap::new(),
     }
 }
 
@@ -76,79 +78,6 @@ async fn links_are_listed_by_user_a_page_at_a_time() {
     };
     assert_eq!(list(None, 2).await, [user(1), user(2)]);
     assert_eq!(list(Some(user(2)), 2).await, [user(3)]);
-}
-
-fn write(n: u8, second: i64, operation: Operation, result: WriteResult) -> Write {
-    Write {
-        at: at(second),
-        user: user(n),
-        scim_id: Some(scim("x")),
-        operation,
-        changes: vec![Change { attribute: Attribute::Active, before: None, after: Some(Value::Flag(true)) }],
-        reason: Reason::Delta,
-        evidence: None,
-        result,
-        lag_ms: 5,
-    }
-}
-
-#[tokio::test]
-async fn the_history_is_newest_first_by_user_and_since() {
-    let store = fresh();
-    let applied = |n, second| write(n, second, Operation::Patch, WriteResult::Applied);
-    settle(&store, 1, Outcome { writes: vec![applied(1, 10), applied(1, 30), applied(1, 30)], ..done() })
-        .await;
-    settle(&store, 2, Outcome { writes: vec![applied(2, 20)], ..done() }).await;
-    let list = async |user, since: Option<i64>, limit| {
-        let writes = store.history(user, since.map(at), limit).await.unwrap();
-        writes.into_iter().map(|write| write.at.as_second() - at(0).as_second()).collect::<Vec<_>>()
-    };
-    assert_eq!(list(None, None, 9).await, [30, 30, 20, 10]);
-    assert_eq!(list(None, None, 3).await, [30, 30, 20]);
-    assert_eq!(list(None, Some(20), 9).await, [30, 30, 20]);
-    assert_eq!(list(Some(user(1)), None, 9).await, [30, 30, 10]);
-    assert_eq!(list(Some(user(1)), Some(11), 9).await, [30, 30]);
-    assert_eq!(list(Some(user(2)), None, 9).await, [20]);
-    assert_eq!(store.history(Some(user(2)), None, 1).await.unwrap(), [applied(2, 20)]);
-}
-
-#[tokio::test]
-async fn writes_of_the_kind_that_may_have_happened_are_counted() {
-    let store = fresh();
-    let error = || "503".to_owned();
-    let deactivate = |second, result| write(1, second, Operation::Deactivate, result);
-    let writes = vec![
-        deactivate(10, WriteResult::Applied),
-        deactivate(20, WriteResult::Applied),
-        deactivate(21, WriteResult::NotApplied),
-        deactivate(22, WriteResult::Unknown { error: error() }),
-        deactivate(23, WriteResult::Refused { error: error() }),
-        write(1, 24, Operation::Create, WriteResult::Applied),
-    ];
-    settle(&store, 1, Outcome { writes, ..done() }).await;
-    let count = async |operation, second| store.count_writes(operation, at(second)).await.unwrap();
-    assert_eq!(count(Operation::Deactivate, 0).await, 4);
-    assert_eq!(count(Operation::Deactivate, 20).await, 3);
-    assert_eq!(count(Operation::Deactivate, 23).await, 0);
-    assert_eq!(count(Operation::Create, 0).await, 1);
-    assert_eq!(count(Operation::Patch, 0).await, 0);
-}
-
-#[tokio::test]
-async fn the_history_is_kept_for_its_time_with_everything_that_finds_it() {
-    let store = fresh();
-    let applied = |n, second| write(n, second, Operation::Patch, WriteResult::Applied);
-    for n in 0..=255_u8 {
-        let writes = (1..=3).map(|second| applied(n, second)).collect();
-        settle(&store, n, Outcome { writes, ..done() }).await;
-    }
-    settle(&store, 1, Outcome { writes: vec![applied(1, 100)], ..done() }).await;
-    assert!(store.prune(at(50) + 90 * DAY, 1).await.unwrap(), "one step is not enough");
-    assert_eq!(store.history(None, None, 9999).await.unwrap().len(), 256 * 3 + 1 - 500);
-    assert!(!store.prune(at(50) + 90 * DAY, 9).await.unwrap());
-    assert_eq!(store.history(None, None, 9).await.unwrap(), [applied(1, 100)]);
-    assert_eq!(store.history(Some(user(1)), None, 9).await.unwrap(), [applied(1, 100)]);
-    assert_eq!(store.count_writes(Operation::Patch, at(0)).await.unwrap(), 1);
 }
 
 fn page(marked: &[u8], seen: &[u8], next: PageNext, full: bool, begun: i64) -> PageRecord {

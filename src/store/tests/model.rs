@@ -229,7 +229,7 @@ impl Model {
             if state != State::Waiting {
                 entry.news.first = now;
             }
-            entry.news.reason = if state == State::Held { Reason::Operator } else { Reason::Replay };
+            entry.news.reason = Reason::Replay;
             (entry.state, entry.due_at, entry.attempts, entry.stopped) = (State::Due, now, 0, false);
         }
         n_retried

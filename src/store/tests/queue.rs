@@ -247,28 +247,25 @@ async fn parked_and_held_jobs_keep_their_story_and_are_revived_by_news() {
 }
 
 #[tokio::test]
-async fn what_the_guard_held_is_looked_at_again_but_let_go_only_by_an_operator() {
-    let held = Outcome::of(Settlement::Hold { code: "guard", error: "over budget".to_owned() });
-    for (reason, stopped) in [(Reason::Notification, Some("guard")), (Reason::Operator, None)] {
-        let store = fresh();
-        mark_one(&store, mark(1, Reason::Delta, 1), 1).await;
-        store.settle(claim_one(&store, 2).await, held.clone(), at(3)).await.unwrap();
-        mark_one(&store, mark(1, reason, 50), 50).await;
-        let job = job(&store, 1).await;
-        assert_eq!((job.state, job.reason, job.stopped.as_deref()), (State::Due, reason, stopped));
-    }
-}
-
-#[tokio::test]
 async fn what_a_run_learned_is_there_for_the_next() {
     let store = fresh();
     mark_one(&store, mark(1, Reason::Delta, 1), 1).await;
     let running = claim_one(&store, 2).await;
     store
-        .settle(running, Outcome { absent_since: Some(at(2)), not_applied: 1, ..again(10) }, at(3))
+        .settle(
+            running,
+            Outcome {
+                absent_since: Some(at(2)),
+                out_of_scope_since: Some(at(1)),
+                not_applied: 1,
+                ..again(10)
+            },
+            at(3),
+        )
         .await
         .unwrap();
     let job = claim_one(&store, 10).await.job.clone();
+    assert_eq!(job.out_of_scope_since, Some(at(1)));
     assert_eq!((job.absent_since, job.not_applied, job.last_error.as_deref()), (Some(at(2)), 1, Some("503")));
 }
 
@@ -378,7 +375,7 @@ async fn an_operators_retry_begins_from_the_beginning() {
     assert_eq!(store.retry(Some(vec![user(2), user(4)]), &states, at(10)).await.unwrap(), 1);
     assert_eq!(store.retry(None, &states, at(11)).await.unwrap(), 2);
     // Only what was held is approved by retrying it.
-    for (n, reason) in [(1, Reason::Replay), (2, Reason::Replay), (3, Reason::Operator)] {
+    for (n, reason) in [(1, Reason::Replay), (2, Reason::Replay), (3, Reason::Replay)] {
         let job = job(&store, n).await;
         assert_eq!((job.state, job.attempts, job.reason), (State::Due, 0, reason));
         assert_eq!(job.stopped, None);

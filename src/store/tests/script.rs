@@ -2,20 +2,23 @@
 //! crash is that everything acknowledged is there, and of what was not, all or nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value};
 
 use super::faulty::Faulty;
 use super::support::*;
+use crate::domain::case::{Preapproval, Task, Work};
+use crate::domain::guard::{Budgets, Guarded, Spend};
 use crate::domain::link::Link;
 use crate::domain::queue::{
-    Chore, ChoreOutcome, LinkChange, News, Operation, Outcome, Reason, State, Write, WriteResult,
+    Chore, ChoreOutcome, Intent, LinkChange, News, Operation, Outcome, Reason, State, WriteResult, Wrote,
 };
 use crate::domain::subscription::Resource;
 use crate::domain::user::{ScimId, UserId};
 use crate::store::error::Fault;
 use crate::store::{
-    ChoreClaim, Claim, Error, GroupMembers, OpenError, PageNext, PageRecord, Replay, Store, tables,
+    Begun, ChoreClaim, Claim, Error, GroupMembers, OpenError, PageNext, PageRecord, Replay, Store, tables,
 };
 use crate::telemetry::Metrics;
 
@@ -37,9 +40,16 @@ pub fn content(store: &Store) -> Result<Content, Error> {
         collect(tx, "subscriptions", tables::SUBSCRIPTIONS, &mut rows)?;
         collect(tx, "rounds", tables::ROUNDS, &mut rows)?;
         collect(tx, "seen", tables::SEEN, &mut rows)?;
-        collect(tx, "history", tables::HISTORY, &mut rows)?;
-        collect(tx, "history_of_user", tables::HISTORY_OF_USER, &mut rows)?;
-        collect(tx, "applied", tables::APPLIED, &mut rows)?;
+        collect(tx, "log", tables::LOG, &mut rows)?;
+        collect(tx, "log_of_user", tables::LOG_OF_USER, &mut rows)?;
+        collect(tx, "log_at", tables::LOG_AT, &mut rows)?;
+        collect(tx, "log_outcomes", tables::LOG_OUTCOMES, &mut rows)?;
+        collect(tx, "log_open", tables::LOG_OPEN, &mut rows)?;
+        collect(tx, "spent", tables::SPENT, &mut rows)?;
+        collect(tx, "cases", tables::CASES, &mut rows)?;
+        collect(tx, "held", tables::HELD, &mut rows)?;
+        collect(tx, "preapprovals", tables::PREAPPROVALS, &mut rows)?;
+        collect(tx, "preapproved", tables::PREAPPROVED, &mut rows)?;
         let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
         rows.push(("folded", Vec::new(), folded.to_be_bytes().into()));
         Ok(rows)
@@ -77,7 +87,7 @@ impl Running {
     }
 }
 
-pub const N_STEPS: usize = 24;
+pub const N_STEPS: usize = 28;
 
 async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Error> {
     let now = at(10 * i64::try_from(n).unwrap());
@@ -108,73 +118,115 @@ async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Erro
         }
         4 => store.mark(vec![mark(2, Reason::Operator, 1), mark(4, Reason::Delta, 2)], now).await.map(drop),
         5 => {
+            let user = running.jobs.last().expect("the script claimed jobs before").job.user;
+            let begun = store.begin_write(intent(user, now), Budgets::default(), Duration::from_secs(60));
+            assert_eq!(begun.await?, Begun::Go(1));
+            Ok(())
+        }
+        6 => {
             let link = Link {
                 scim_id: ScimId("x".to_owned()),
                 baseline: Default::default(),
                 confirmed_at: now,
                 source_fingerprint: None,
                 deactivated_by_us: false,
+                source_gone: false,
+                normalised: Default::default(),
             };
             let outcome =
-                Outcome { link: LinkChange::Put(Box::new(link)), writes: vec![write(now)], ..done() };
+                Outcome { link: LinkChange::Put(Box::new(link)), writes: vec![wrote(now)], ..done() };
             store.settle(running.job(), outcome, now).await.map(drop)
         }
-        6 => store.settle(running.job(), again(65), now).await.map(drop),
-        7 => store.settle(running.job(), park(), now).await.map(drop),
-        8 => {
+        7 => store.settle(running.job(), again(65), now).await.map(drop),
+        8 => store.settle(running.job(), park(), now).await.map(drop),
+        9 => {
             running.chores = store.claim_chores(now).await?;
             assert_eq!(running.chores.len(), 1);
             Ok(())
         }
-        9 => {
+        10 => {
             let members = GroupMembers { users: many(40).collect(), groups: [group(2)].into() };
             store.record_group(group(1), members, now).await.map(drop)
         }
-        10 => {
+        11 => {
             let chore = running.chores.pop().expect("claimed before");
             store.settle_chore(chore, ChoreOutcome::Done { next_at: Some(at(500)) }, now).await
         }
-        11 => store
+        12 => store
             .record_page(Resource::Users, page(PageNext::More("p".repeat(300)), true), now)
             .await
             .map(drop),
-        12 => store
+        13 => store
             .record_page(Resource::Users, page(PageNext::End("d".repeat(300)), true), now)
             .await
             .map(drop),
-        13 => store.accept(many(90).map(|id| News::User { id, deleted: false }).collect(), now).await,
-        14 => {
+        14 => store.accept(many(90).map(|id| News::User { id, deleted: false }).collect(), now).await,
+        15 => {
             running.jobs = store.claim(4, now).await?;
             Ok(())
         }
-        15 => store.settle(running.job(), hold(), now).await.map(drop),
-        16 => store.settle(running.job(), recheck(900), now).await.map(drop),
-        17 => store.retry(None, &[State::Parked, State::Held], now).await.map(drop),
-        18 => store.replay(Replay { since: Some(at(0)), ..Replay::default() }, now).await.map(drop),
-        19 => store.schedule(Chore::FullCompare, now, now).await,
-        20 => {
+        16 => store.settle(running.job(), hold(), now).await.map(drop),
+        17 => store.settle(running.job(), recheck(900), now).await.map(drop),
+        18 => store.retry(None, &[State::Parked, State::Held], now).await.map(drop),
+        19 => store.replay(Replay { since: Some(at(0)), ..Replay::default() }, now).await.map(drop),
+        20 => store.schedule(Chore::FullCompare, now, now).await,
+        21 => {
             let members = GroupMembers { users: many(20).collect(), groups: BTreeSet::new() };
             store.record_group(group(1), members, now).await.map(drop)
         }
-        21 => store.set_memo("dialect", "put").await,
-        22 => store.prune(now + 100 * DAY, 1).await.map(drop),
-        23 => store.drop_job(user(4)).await.map(drop),
+        22 => store.set_memo("dialect", "put").await,
+        23 => store.prune(now + 100 * DAY, 1).await.map(drop),
+        24 => store.drop_job(user(4)).await.map(drop),
+        25 => {
+            let task = Task::Apply { plan: "p".to_owned() };
+            let (batch, by) = ("b".to_owned(), "ana".to_owned());
+            let work = Work { batch, by, at: now, expires_at: at(9999), task };
+            store.order(vec![(user(5), work.clone()), (user(6), work)], now).await
+        }
+        26 => store
+            .begin_write(intent(user(5), now), Budgets::default(), Duration::from_secs(90))
+            .await
+            .map(drop),
+        27 => {
+            let preapproval = Preapproval {
+                id: uuid::Uuid::from_bytes([1; 16]),
+                group: group(1),
+                users: 2,
+                most: 9,
+                used: 0,
+                by: "ana".to_owned(),
+                at: now,
+                until: at(9999),
+            };
+            store.preapprove(preapproval, BTreeSet::from([user(5), user(6)])).await
+        }
         _ => unreachable!("the script has {N_STEPS} steps"),
     }
 }
 
-fn write(now: jiff::Timestamp) -> Write {
-    Write {
+fn intent(user: UserId, now: jiff::Timestamp) -> Intent {
+    let mut spend = Spend::default();
+    spend.add(Guarded::Deactivations, 1);
+    Intent {
         at: now,
-        user: user(3),
+        user,
         scim_id: None,
-        operation: Operation::Create,
+        operation: Operation::Deactivate,
         changes: Vec::new(),
+        why: Default::default(),
         reason: Reason::Notification,
         evidence: None,
-        result: WriteResult::Applied,
-        lag_ms: 1,
+        plan: "p".to_owned(),
+        desired: "d".to_owned(),
+        batch: None,
+        approved_by: None,
+        spend,
     }
+}
+
+fn wrote(now: jiff::Timestamp) -> Wrote {
+    let (scim_id, result) = (Some(ScimId("x".to_owned())), WriteResult::Applied);
+    Wrote { intent: 1, at: now, scim_id, result, shown: Default::default(), lag_ms: 1 }
 }
 
 /// Runs the script until something fails. How many steps were acknowledged. `opened` is called before

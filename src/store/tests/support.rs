@@ -57,6 +57,8 @@ pub fn hold() -> Outcome {
 /// An empty list of users, by their numbers.
 pub const NOBODY: [u8; 0] = [];
 
+pub const SECOND: Duration = Duration::from_secs(1);
+pub const MINUTE: Duration = Duration::from_secs(60);
 pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// Bytes that stay when the store on them is closed.

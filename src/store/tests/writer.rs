@@ -257,7 +257,8 @@ async fn a_full_disk_costs_the_ballast() {
     assert_eq!(ballast.metadata().unwrap().len(), 4096);
 
     let faulty = Faulty::default();
-    let opened = open::open_on(faulty.clone(), 1 << 20, &[], at(0)).unwrap();
+    let opened =
+        open::open_on(faulty.clone(), 1 << 20, &crate::store::ChainKey::new([0; 32]), &[], at(0)).unwrap();
     let store = Store::start(opened, disk, &Options::at(path), Metrics::new()).unwrap();
     store.accept(vec![news(1)], at(1)).await.unwrap();
     faulty.fail_after(3, io::ErrorKind::StorageFull);
@@ -276,7 +277,8 @@ async fn a_full_disk_costs_the_ballast() {
 async fn with_too_little_room_news_is_refused_and_work_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");
-    let opened = open::open_on(Memory::default(), 1 << 20, &[], at(0)).unwrap();
+    let opened =
+        open::open_on(Memory::default(), 1 << 20, &crate::store::ChainKey::new([0; 32]), &[], at(0)).unwrap();
     // So large a ballast that a quarter of it is never free.
     let store =
         Store::start(opened, Disk::beside(&path, u64::MAX), &Options::at(path), Metrics::new()).unwrap();

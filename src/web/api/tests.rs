@@ -28,6 +28,7 @@ impl Admin {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
         let (metrics, clock) = (Metrics::new(), Clock::manual(now));
         let options = Options {
+            history_key: crate::store::ChainKey::new([0; 32]),
             path: directory.path().join("store.redb"),
             cache_bytes: 1 << 20,
             ballast_bytes: 1 << 10,

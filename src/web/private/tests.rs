@@ -32,6 +32,7 @@ impl Private {
         let metrics = Metrics::new();
         let clock = Clock::manual("2026-11-23T12:00:00Z".parse().unwrap());
         let options = Options {
+            history_key: crate::store::ChainKey::new([0; 32]),
             path: directory.path().join("store.redb"),
             cache_bytes: 1 << 20,
             ballast_bytes: 1 << 10,

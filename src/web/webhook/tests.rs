@@ -27,6 +27,7 @@ impl Hook {
         let directory = tempfile::tempdir().unwrap();
         let (clock, metrics) = (Clock::system(), Metrics::new());
         let options = Options {
+            history_key: crate::store::ChainKey::new([0; 32]),
             path: directory.path().join("store.redb"),
             cache_bytes: 1 << 20,
             ballast_bytes: 1 << 10,

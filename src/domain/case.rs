@@ -1,0 +1,230 @@
+//! What is open about one user between an operator and the service: what is held, what was ordered,
+//! approved or forbidden, how CXone has drifted, and what would be done if writing were allowed.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::drift::Drift;
+use super::evidence::Evidence;
+use super::guard::Spend;
+use super::queue::{Change, Operation};
+use super::user::{Attribute, GroupId, ScimId, Value};
+
+/// Everything open about one user. An empty case is not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Case {
+    /// What the guard stopped.
+    pub held: Option<HeldItem>,
+    pub approval: Option<Approval>,
+    pub work: Option<Work>,
+    pub restraints: Vec<Restraint>,
+    pub drift: Vec<Drift>,
+    /// What would be done, where writing is not allowed.
+    pub observed: Option<Observed>,
+}
+
+impl Case {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The part of a plan that the guard stopped. It stays stopped until an operator decides: room that
+/// frees by the hour is no approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldItem {
+    pub since: Timestamp,
+    /// The hash of the plan that holds just this, see `Plan::hash`.
+    pub plan: String,
+    pub operation: Operation,
+    pub scim_id: Option<ScimId>,
+    pub changes: Vec<Change>,
+    pub evidence: Option<Evidence>,
+    pub spend: Spend,
+    /// Which bound it would have broken.
+    pub words: String,
+}
+
+/// An operator's yes to exactly one plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    pub plan: String,
+    /// The set it was approved with, see [`set_hash`].
+    pub set: String,
+    pub by: String,
+    pub at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+impl Approval {
+    pub fn covers(&self, plan: &str, now: Timestamp) -> bool {
+        self.plan == plan && now < self.expires_at
+    }
+}
+
+/// What an operator ordered to be done about the user, other than what would be done anyway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Work {
+    /// The order it was given in; the history names it with every write.
+    pub batch: String,
+    pub by: String,
+    pub at: Timestamp,
+    /// Not begun after this.
+    pub expires_at: Timestamp,
+    pub task: Task,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "camelCase")]
+pub enum Task {
+    /// Carry out exactly the plan with this hash, even in observe mode; another plan is skipped.
+    Apply { plan: String },
+    /// Take these writes back, each only where CXone still shows what was written (`before`).
+    Undo { changes: Vec<Change> },
+    /// Write Entra's value over what somebody changed in CXone.
+    Revert { attributes: BTreeSet<Attribute> },
+}
+
+impl Task {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::Undo { .. } => "undo",
+            Self::Revert { .. } => "revert",
+        }
+    }
+}
+
+/// What must not be written again although Entra says so, until Entra says something else or an
+/// operator lifts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restraint {
+    pub forbids: Forbidden,
+    pub why: RestraintReason,
+    pub by: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Forbidden {
+    Value { attribute: Attribute, value: Option<Value> },
+    GiveRole { role: String },
+    TakeRole { role: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RestraintReason {
+    /// An operator rejected what the guard held.
+    Rejected,
+    /// An operator took the write back.
+    Undone,
+}
+
+impl RestraintReason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Undone => "undone",
+        }
+    }
+}
+
+/// What forbids these changes.
+pub fn forbidding(changes: &[Change]) -> Vec<Forbidden> {
+    let mut forbidden = Vec::new();
+    for change in changes {
+        if change.attribute == Attribute::Roles {
+            let (given, taken) = change.roles();
+            forbidden.extend(given.into_iter().map(|role| Forbidden::GiveRole { role }));
+            forbidden.extend(taken.into_iter().map(|role| Forbidden::TakeRole { role }));
+        } else {
+            forbidden.push(Forbidden::Value { attribute: change.attribute, value: change.after.clone() });
+        }
+    }
+    forbidden
+}
+
+/// A plan that was made and, by the mode, not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    pub at: Timestamp,
+    pub plan: String,
+    pub operation: Operation,
+    pub scim_id: Option<ScimId>,
+    pub reason: String,
+    pub changes: Vec<Change>,
+    pub evidence: Option<Evidence>,
+}
+
+/// What a run leaves of a case. `None` keeps what is there; whatever an operator did meanwhile stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaseChange {
+    pub held: Option<Option<HeldItem>>,
+    pub drift: Option<Vec<Drift>>,
+    pub observed: Option<Option<Observed>>,
+    pub restrain: Vec<Restraint>,
+    pub lift: Vec<Restraint>,
+    /// The batch whose work has come to its end.
+    pub work_done: Option<String>,
+    /// The plan whose approval has been used.
+    pub approval_used: Option<String>,
+}
+
+impl CaseChange {
+    /// The case after the run.
+    pub fn applied_to(&self, mut case: Case) -> Case {
+        if let Some(held) = &self.held {
+            let since = case.held.as_ref().map(|earlier| earlier.since);
+            case.held.clone_from(held);
+            if let (Some(held), Some(since)) = (&mut case.held, since) {
+                // How long an operator has let it wait counts from the first time.
+                held.since = held.since.min(since);
+            }
+        }
+        if let Some(drift) = &self.drift {
+            case.drift.clone_from(drift);
+        }
+        if let Some(observed) = &self.observed {
+            case.observed.clone_from(observed);
+        }
+        case.restraints.retain(|restraint| !self.lift.contains(restraint));
+        for restraint in &self.restrain {
+            case.restraints.retain(|old| old.forbids != restraint.forbids);
+            case.restraints.push(restraint.clone());
+        }
+        if case.work.as_ref().is_some_and(|work| Some(&work.batch) == self.work_done.as_ref()) {
+            case.work = None;
+        }
+        if case.approval.as_ref().is_some_and(|given| Some(&given.plan) == self.approval_used.as_ref()) {
+            case.approval = None;
+        }
+        case
+    }
+}
+
+/// A change that was announced: so much may be done to those who were in a group when it was said,
+/// without asking the budgets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preapproval {
+    pub id: uuid::Uuid,
+    pub group: GroupId,
+    /// Users it is for.
+    pub users: u64,
+    /// How much may be done, of whatever is guarded.
+    pub most: u64,
+    pub used: u64,
+    pub by: String,
+    pub at: Timestamp,
+    pub until: Timestamp,
+}

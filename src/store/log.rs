@@ -1,0 +1,409 @@
+//! The history: every write to CXone as an intent before it is sent and an outcome after, and what
+//! operators decided, in a chain of seals.
+//!
+//! The seal of an entry is an HMAC over the seal before it, its number and its bytes; head and anchor
+//! (where pruning has cut) are sealed too. Whoever changes, removes, adds or swaps entries without the
+//! key breaks the chain at that place, and [`verify`] says where. An old copy of the whole file is
+//! what the side file of `open` finds.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use redb::ReadableTable;
+use serde::Serialize;
+use sha2::Sha256;
+
+use super::error::Fault;
+use super::journal::is_past;
+use super::record::{Entry, decode, encode};
+use super::tables::{
+    LOG, LOG_AT, LOG_OF_USER, LOG_OPEN, LOG_OUTCOMES, META, instant, log_key, meta, number_of,
+};
+use super::transaction::{Reading, Writing};
+use crate::domain::patch::same;
+use crate::domain::queue::{Change, Intent, Remark, Write, WriteResult, Wrote};
+use crate::domain::user::UserId;
+
+type Seal = [u8; 32];
+const SEAL: usize = 32;
+
+/// Broken places named by [`verify`]; more are only counted.
+const MOST_BREAKS: usize = 100;
+
+/// What seals the history. `Debug` does not show it.
+#[derive(Clone)]
+pub struct ChainKey([u8; 32]);
+
+impl std::fmt::Debug for ChainKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChainKey")
+    }
+}
+
+impl ChainKey {
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    fn seal(&self, parts: &[&[u8]]) -> Seal {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    fn entry(&self, before: &Seal, number: u64, bytes: &[u8]) -> Seal {
+        self.seal(&[b"entry", before, &number.to_be_bytes(), bytes])
+    }
+
+    fn mark(&self, name: &[u8], at: &Place) -> Seal {
+        self.seal(&[name, &at.number.to_be_bytes(), &at.seal])
+    }
+}
+
+/// A place in the chain: the entry and its seal. Number 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    number: u64,
+    seal: Seal,
+}
+
+fn place(tx: &impl Reading, name: &'static [u8]) -> Result<(Place, Seal), Fault> {
+    let value = tx.read(META)?.get(name)?.map(|value| value.value().to_vec());
+    let Some(value) = value.filter(|value| value.len() == 8 + 2 * SEAL) else {
+        return Ok((Place::default(), [0; SEAL]));
+    };
+    let part = |from: usize| value[from..from + SEAL].try_into().expect("the length was looked at");
+    let number = u64::from_be_bytes(value[..8].try_into().expect("the length was looked at"));
+    Ok((Place { number, seal: part(8) }, part(8 + SEAL)))
+}
+
+fn set_place(tx: &Writing, name: &'static [u8], at: &Place) -> Result<(), Fault> {
+    let mut value = at.number.to_be_bytes().to_vec();
+    value.extend(at.seal);
+    value.extend(tx.chain().mark(name, at));
+    tx.write(META)?.insert(name, value.as_slice())?;
+    Ok(())
+}
+
+fn append(tx: &Writing, entry: &Entry) -> Result<u64, Fault> {
+    let (head, _) = place(tx, meta::HEAD)?;
+    let (number, bytes) = (head.number + 1, encode(entry));
+    let seal = tx.chain().entry(&head.seal, number, &bytes);
+    let mut value = seal.to_vec();
+    value.extend_from_slice(&bytes);
+    tx.write(LOG)?.insert(number, value.as_slice())?;
+    set_place(tx, meta::HEAD, &Place { number, seal })?;
+    Ok(number)
+}
+
+fn entry(tx: &impl Reading, number: u64) -> Result<Option<Entry>, Fault> {
+    let value = tx.read(LOG)?.get(number)?.map(|value| value.value().to_vec());
+    value.map(|value| decode(value.get(SEAL..).unwrap_or_default())).transpose()
+}
+
+/// Writes down that a request is about to be sent; the number of the entry. An earlier intent of the
+/// user that never came to an end has an unknown one.
+pub(super) fn intend(
+    tx: &Writing,
+    intent: &Intent,
+    charged: Option<u64>,
+    preapproval: Option<[u8; 16]>,
+) -> Result<u64, Fault> {
+    close_open(tx, intent.user, intent.at)?;
+    let user = *intent.user.as_bytes();
+    let entry = Entry::Intent { intent: Box::new(intent.clone()), charged, preapproval };
+    let number = append(tx, &entry)?;
+    tx.write(LOG_OF_USER)?.insert(&log_key(&user, number), [].as_slice())?;
+    tx.write(LOG_AT)?.insert(&log_key(&instant(intent.at), number), [].as_slice())?;
+    tx.write(LOG_OPEN)?.insert(&user, number)?;
+    Ok(number)
+}
+
+/// Writes down how a write ended. Returns the intent with what it was charged, to be given back if
+/// nothing was done.
+pub(super) fn conclude(tx: &Writing, user: UserId, wrote: &Wrote) -> Result<Option<Charged>, Fault> {
+    let open = tx.read(LOG_OPEN)?.get(user.as_bytes())?.map(|number| number.value());
+    if open != Some(wrote.intent) {
+        return Ok(None);
+    }
+    tx.write(LOG_OPEN)?.remove(user.as_bytes())?;
+    let number = append(tx, &Entry::Outcome(Box::new(wrote.into())))?;
+    tx.write(LOG_OUTCOMES)?.insert(wrote.intent, number)?;
+    Ok(match entry(tx, wrote.intent)? {
+        Some(Entry::Intent { intent, charged, preapproval }) => {
+            Some(Charged { intent: *intent, charged, preapproval })
+        }
+        _ => None,
+    })
+}
+
+/// An intent, and where it was charged.
+pub(super) struct Charged {
+    pub intent: Intent,
+    /// The minute of the guard's clock.
+    pub charged: Option<u64>,
+    pub preapproval: Option<[u8; 16]>,
+}
+
+fn close_open(tx: &Writing, user: UserId, at: Timestamp) -> Result<(), Fault> {
+    let Some(intent) = tx.read(LOG_OPEN)?.get(user.as_bytes())?.map(|number| number.value()) else {
+        return Ok(());
+    };
+    let error = "the process ended, or the run broke off, before an answer was understood".to_owned();
+    let result = WriteResult::Unknown { error };
+    let wrote = Wrote { intent, at, scim_id: None, result, shown: Default::default(), lag_ms: 0 };
+    conclude(tx, user, &wrote).map(drop)
+}
+
+/// At the start of the process nothing can be under way: what was, has an unknown end.
+pub(super) fn close_all(tx: &Writing, at: Timestamp) -> Result<(), Fault> {
+    let mut users = Vec::new();
+    for entry in tx.read(LOG_OPEN)?.iter()? {
+        users.push(UserId::from_bytes(*entry?.0.value()));
+    }
+    users.into_iter().try_for_each(|user| close_open(tx, user, at))
+}
+
+pub(super) fn remark(tx: &Writing, remark: &Remark) -> Result<(), Fault> {
+    append(tx, &Entry::Remark(Box::new(remark.clone()))).map(drop)
+}
+
+/// The write that an intent became.
+fn write(tx: &impl Reading, number: u64) -> Result<Option<Write>, Fault> {
+    let Some(Entry::Intent { intent, .. }) = entry(tx, number)? else { return Ok(None) };
+    let outcome = tx.read(LOG_OUTCOMES)?.get(number)?.map(|outcome| outcome.value());
+    let ended = outcome.map(|outcome| entry(tx, outcome)).transpose()?.flatten();
+    let mut write =
+        Write { number, intent: *intent, result: WriteResult::Pending, shown: Default::default(), lag_ms: 0 };
+    if let Some(Entry::Outcome(outcome)) = ended {
+        write.intent.scim_id = outcome.scim_id.or(write.intent.scim_id);
+        (write.result, write.shown, write.lag_ms) = (outcome.result, outcome.shown, outcome.lag_ms);
+    }
+    Ok(Some(write))
+}
+
+/// Writes begun at or after `since` and before `before`, newest first.
+pub(super) fn history(
+    tx: &impl Reading,
+    user: Option<UserId>,
+    since: Option<Timestamp>,
+    before: Option<Timestamp>,
+    limit: usize,
+) -> Result<Vec<Write>, Fault> {
+    let (since, before) = (since.unwrap_or(Timestamp::MIN), before.unwrap_or(Timestamp::MAX));
+    let mut writes = Vec::new();
+    let Some(user) = user else {
+        let (from, to) = (log_key(&instant(since), 0), log_key(&instant(before), 0));
+        for entry in tx.read(LOG_AT)?.range::<&[u8; 24]>(&from..&to)?.rev().take(limit) {
+            writes.extend(write(tx, number_of(entry?.0.value()))?);
+        }
+        return Ok(writes);
+    };
+    let of_user = tx.read(LOG_OF_USER)?;
+    let (from, to) = (log_key(user.as_bytes(), 0), log_key(user.as_bytes(), u64::MAX));
+    for entry in of_user.range::<&[u8; 24]>(&from..=&to)?.rev() {
+        let Some(found) = write(tx, number_of(entry?.0.value()))? else { continue };
+        if found.at >= since && found.at < before {
+            writes.push(found);
+        }
+        if writes.len() == limit {
+            break;
+        }
+    }
+    Ok(writes)
+}
+
+/// The latest remarks about a user, newest first, among the last `among` entries.
+pub(super) fn remarks(
+    tx: &impl Reading,
+    user: Option<UserId>,
+    among: usize,
+    limit: usize,
+) -> Result<Vec<Remark>, Fault> {
+    let mut remarks = Vec::new();
+    for entry in tx.read(LOG)?.iter()?.rev().take(among) {
+        let (_, value) = entry?;
+        let entry = decode::<Entry>(value.value().get(SEAL..).unwrap_or_default())?;
+        if let Entry::Remark(remark) = entry
+            && (user.is_none() || remark.user == user)
+        {
+            remarks.push(*remark);
+        }
+        if remarks.len() == limit {
+            break;
+        }
+    }
+    Ok(remarks)
+}
+
+/// How many writes to this user since `since` wanted the same, back to the last one that wanted
+/// something else of an attribute: then Entra has changed its mind, and nobody is fought. What was
+/// refused does not count.
+pub(super) fn same_desire(tx: &impl Reading, intent: &Intent, since: Timestamp) -> Result<u64, Fault> {
+    let mut n_writes = 0;
+    let of_user = tx.read(LOG_OF_USER)?;
+    let key = |number| log_key(intent.user.as_bytes(), number);
+    for entry in of_user.range::<&[u8; 24]>(&key(0)..=&key(u64::MAX))?.rev() {
+        let Some(found) = write(tx, number_of(entry?.0.value()))? else { continue };
+        if found.at < since {
+            break;
+        }
+        if matches!(found.result, WriteResult::Refused { .. }) {
+            continue;
+        }
+        if found.desired == intent.desired {
+            n_writes += 1;
+        } else if found.changes.iter().any(|change| wants_other(change, &intent.changes)) {
+            break;
+        }
+    }
+    Ok(n_writes)
+}
+
+fn wants_other(earlier: &Change, changes: &[Change]) -> bool {
+    let same_attribute = |change: &&Change| change.attribute == earlier.attribute;
+    changes
+        .iter()
+        .find(same_attribute)
+        .is_some_and(|change| !same(change.attribute, change.after.as_ref(), earlier.after.as_ref()))
+}
+
+/// Drops up to `limit` of the oldest entries that are past their time. Whether there may be more.
+pub(super) fn prune(tx: &Writing, keep: Duration, limit: usize, now: Timestamp) -> Result<bool, Fault> {
+    let mut old = Vec::new();
+    for entry in tx.read(LOG)?.iter()?.take(limit) {
+        let (number, value) = entry?;
+        let (seal, bytes) = value.value().split_at_checked(SEAL).unwrap_or_default();
+        let entry = decode::<Entry>(bytes)?;
+        if !is_past(entry.at(), keep, now) {
+            break;
+        }
+        old.push((Place { number: number.value(), seal: seal.try_into().unwrap_or_default() }, entry));
+    }
+    let Some((last, _)) = old.last() else { return Ok(false) };
+    set_place(tx, meta::ANCHOR, last)?;
+    let (mut log, mut outcomes) = (tx.write(LOG)?, tx.write(LOG_OUTCOMES)?);
+    let (mut of_user, mut at) = (tx.write(LOG_OF_USER)?, tx.write(LOG_AT)?);
+    for (Place { number, .. }, entry) in &old {
+        log.remove(number)?;
+        outcomes.remove(number)?;
+        if let Entry::Intent { intent, .. } = entry {
+            of_user.remove(&log_key(intent.user.as_bytes(), *number))?;
+            at.remove(&log_key(&instant(intent.at), *number))?;
+        }
+    }
+    Ok(old.len() == limit)
+}
+
+/// What a check of the chain found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    pub entries: u64,
+    /// Where the chain begins: after what was pruned.
+    pub first: u64,
+    pub last: u64,
+    /// The seal of the last entry, hexadecimal: keep it elsewhere, and a history that was cut short
+    /// and sealed anew by a thief of the key is found too.
+    pub head: String,
+    pub n_breaks: u64,
+    /// The first of them.
+    pub breaks: Vec<Break>,
+}
+
+/// One place where the chain does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Break {
+    pub number: u64,
+    pub what: String,
+}
+
+impl Verification {
+    fn broken(&mut self, number: u64, what: impl Into<String>) {
+        self.n_breaks += 1;
+        if self.breaks.len() < MOST_BREAKS {
+            self.breaks.push(Break { number, what: what.into() });
+        }
+    }
+}
+
+/// Checks every seal, from the anchor to the head. `expected` is an entry with the head it had once.
+pub(super) fn verify(
+    tx: &impl Reading,
+    key: &ChainKey,
+    expected: Option<&(u64, String)>,
+) -> Result<Verification, Fault> {
+    let mut found = Verification::default();
+    let (anchor, anchor_seal) = place(tx, meta::ANCHOR)?;
+    let (head, head_seal) = place(tx, meta::HEAD)?;
+    if anchor.number > 0 && key.mark(meta::ANCHOR, &anchor) != anchor_seal {
+        found.broken(anchor.number, "the mark of what was pruned has another seal");
+    }
+    if head.number > 0 && key.mark(meta::HEAD, &head) != head_seal {
+        found.broken(head.number, "the mark of the last entry has another seal");
+    }
+    let mut at = anchor;
+    found.first = anchor.number + 1;
+    for entry in tx.read(LOG)?.iter()? {
+        let (number, value) = entry?;
+        let (number, value) = (number.value(), value.value());
+        if number != at.number + 1 {
+            found.broken(
+                at.number + 1,
+                format!("entries {} to {} are missing", at.number + 1, number.saturating_sub(1)),
+            );
+        }
+        let (seal, bytes) = value.split_at_checked(SEAL).unwrap_or_default();
+        let seal: Seal = seal.try_into().unwrap_or_default();
+        if key.entry(&at.seal, number, bytes) != seal {
+            found.broken(number, "the entry, or its place in the chain, was changed");
+        }
+        if let Some((known, head)) = expected
+            && *known == number
+            && hex(&seal) != head.to_ascii_lowercase()
+        {
+            found.broken(number, "the entry is not the one that was kept elsewhere");
+        }
+        at = Place { number, seal };
+        found.entries += 1;
+    }
+    if at != head {
+        found.broken(
+            head.number,
+            format!("the chain ends at entry {} and should end at {}", at.number, head.number),
+        );
+    }
+    if let Some((known, _)) = expected
+        && (*known > at.number || *known < found.first)
+    {
+        found.broken(*known, "the entry that was kept elsewhere is not there");
+    }
+    (found.last, found.head) = (at.number, hex(&at.seal));
+    Ok(found)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string can be written to");
+        hex
+    })
+}
+
+/// The number and the seal of the last entry.
+pub(super) fn head(tx: &impl Reading) -> Result<(u64, String), Fault> {
+    let (head, _) = place(tx, meta::HEAD)?;
+    Ok((head.number, hex(&head.seal)))
+}
+
+/// Takes in a write of a store that had no chain yet.
+pub(super) fn adopt(tx: &Writing, old: Write) -> Result<(), Fault> {
+    let Write { intent, result, shown, lag_ms, .. } = old;
+    let number = intend(tx, &intent, None, None)?;
+    let wrote = Wrote { intent: number, at: intent.at, scim_id: intent.scim_id, result, shown, lag_ms };
+    conclude(tx, intent.user, &wrote).map(drop)
+}

@@ -1,0 +1,351 @@
+//! The guard's ledger, and what operators decide about what it holds.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::log::{begin, intent, settle};
+use super::support::*;
+use crate::domain::case::{
+    CaseChange, Forbidden, HeldItem, Preapproval, Restraint, RestraintReason, Task, Work,
+};
+use crate::domain::guard::{Budget, Budgets, DAY as GUARD_DAY, Guarded, HOUR, Spend};
+use crate::domain::plan::set_hash;
+use crate::domain::queue::{Change, Intent, Operation, Outcome, Reason, State, WriteResult, Wrote};
+use crate::domain::user::{Attribute, Value};
+use crate::store::{Begun, Ruled, Ruling, Store, Verdict};
+
+fn spend(n: u64) -> Spend {
+    let mut spend = Spend::default();
+    spend.add(Guarded::Deactivations, n);
+    spend
+}
+
+fn deactivation(n: u8, second: i64) -> Intent {
+    Intent { spend: spend(1), ..intent(n, second, Operation::Deactivate) }
+}
+
+fn per_hour(n: u64) -> Budgets {
+    Budgets { deactivations: Budget { per_hour: Some(n), ..Budget::default() }, ..Budgets::default() }
+}
+
+async fn ask(store: &Store, n: u8, second: i64, budgets: Budgets, clock: Duration) -> Begun {
+    store.begin_write(deactivation(n, second), budgets, clock).await.unwrap()
+}
+
+fn passed(begun: &Begun) -> bool {
+    matches!(begun, Begun::Go(_))
+}
+
+#[tokio::test]
+async fn what_is_over_is_held_and_the_rest_goes_on() {
+    let store = fresh();
+    for n in 1..=3 {
+        assert!(passed(&ask(&store, n, 1, per_hour(3), MINUTE).await));
+    }
+    let Begun::Over(over) = ask(&store, 4, 1, per_hour(3), MINUTE).await else { panic!("no room") };
+    assert_eq!(over[0].0, Guarded::Deactivations);
+    assert!(over[0].1.contains("per_hour is 3"), "{over:?}");
+    assert!(passed(&store.begin_write(intent(4, 1, Operation::Patch), per_hour(3), MINUTE).await.unwrap()));
+    // An hour of the guard's own time later, whatever the wall says.
+    assert!(!passed(&ask(&store, 5, 1, per_hour(3), HOUR).await), "the minute counts whole");
+    assert!(passed(&ask(&store, 5, 1, per_hour(3), HOUR + 2 * MINUTE).await));
+}
+
+#[tokio::test]
+async fn neither_a_restart_nor_the_wall_clock_makes_room() {
+    let memory = Memory::default();
+    let store = open(&memory);
+    assert!(passed(&ask(&store, 1, 0, per_hour(1), MINUTE).await));
+    store.close().await;
+    let store = open(&memory);
+    let years = 10 * 365 * 86_400;
+    assert!(!passed(&ask(&store, 2, years, per_hour(1), MINUTE).await), "the wall clock is years on");
+    assert!(!passed(&ask(&store, 3, -years, per_hour(1), MINUTE).await), "or years back");
+    assert!(
+        !passed(&ask(&store, 4, 0, per_hour(1), Duration::ZERO).await),
+        "the guard's clock never goes back"
+    );
+    assert_eq!(store.guard_clock().await.unwrap(), MINUTE);
+}
+
+#[tokio::test]
+async fn what_surely_was_not_done_is_given_back() {
+    let store = fresh();
+    for (n, result, room) in [
+        (1, WriteResult::Refused { error: "no".to_owned() }, true),
+        (2, WriteResult::Unknown { error: "?".to_owned() }, false),
+    ] {
+        let Begun::Go(number) = ask(&store, n, 1, per_hour(1), MINUTE).await else { panic!("there is room") };
+        let wrote =
+            Wrote { intent: number, at: at(2), scim_id: None, result, shown: Default::default(), lag_ms: 0 };
+        settle(&store, n, 2, Outcome { writes: vec![wrote], ..done() }).await;
+        let usage = store.guard_usage(Guarded::Deactivations, MINUTE).await.unwrap();
+        assert_eq!(usage.last_hour == 0, room, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_is_written_three_times_a_day_and_not_more() {
+    let store = fresh();
+    let wish = |second: i64, desired: &str, active: bool| Intent {
+        desired: desired.to_owned(),
+        changes: vec![Change {
+            attribute: Attribute::Active,
+            before: None,
+            after: Some(Value::Flag(active)),
+        }],
+        ..intent(1, second, Operation::Patch)
+    };
+    let ask = async |intent| store.begin_write(intent, Budgets::default(), MINUTE).await.unwrap();
+    for second in [0, 10, 20] {
+        assert!(passed(&ask(wish(second, "off", false)).await));
+    }
+    assert_eq!(ask(wish(30, "off", false)).await, Begun::TooOften);
+    assert!(passed(&ask(wish(86_401, "off", false)).await), "the first is more than a day ago");
+    assert_eq!(ask(wish(86_402, "off", false)).await, Begun::TooOften);
+    // Entra changed its mind in between: that is no fight.
+    assert!(passed(&ask(wish(86_403, "on", true)).await));
+    assert!(passed(&ask(wish(86_404, "off", false)).await));
+}
+
+fn held_item(n: u8, plan: &str) -> HeldItem {
+    HeldItem {
+        since: at(i64::from(n)),
+        plan: plan.to_owned(),
+        operation: Operation::Deactivate,
+        scim_id: None,
+        changes: vec![Change {
+            attribute: Attribute::Active,
+            before: Some(Value::Flag(true)),
+            after: Some(Value::Flag(false)),
+        }],
+        evidence: None,
+        spend: spend(1),
+        words: "over".to_owned(),
+    }
+}
+
+/// Users 1 to 3 are held by the guard.
+async fn with_held(store: &Store) -> String {
+    for n in 1..=3 {
+        let case =
+            CaseChange { held: Some(Some(held_item(n, &format!("plan {n}")))), ..CaseChange::default() };
+        settle(store, n, 10, Outcome { case, ..hold() }).await;
+    }
+    let held = store.held().await.unwrap();
+    set_hash(held.iter().map(|(user, item)| (*user, item.plan.as_str())))
+}
+
+fn ruling(users: &[u8], set: &str, verdict: Verdict) -> Ruling {
+    let users = users.iter().map(|n| user(*n)).collect();
+    Ruling { users, set: set.to_owned(), by: "ana".to_owned(), verdict }
+}
+
+fn named(n: u8, plan: &str, second: i64) -> Intent {
+    Intent { plan: plan.to_owned(), ..deactivation(n, second) }
+}
+
+#[tokio::test]
+async fn an_approval_is_for_exactly_the_set_that_was_shown_and_ends() {
+    let store = fresh();
+    let set = with_held(&store).await;
+    let approve = Verdict::Approve { expires_at: at(1000) };
+    let other = store.rule(ruling(&[1], &set, approve), at(20)).await.unwrap();
+    assert!(matches!(other, Ruled::OtherSet { users: 1, .. }), "{other:?}");
+    assert_eq!(store.case(user(1)).await.unwrap().unwrap().approval, None);
+    assert_eq!(store.rule(ruling(&[], &set, approve), at(20)).await.unwrap(), Ruled::Done { users: 3 });
+    assert_eq!(store.job(user(1)).await.unwrap().unwrap().state, State::Due);
+
+    let nothing = per_hour(0);
+    let ask = async |intent: Intent| store.begin_write(intent, nothing, MINUTE).await.unwrap();
+    assert!(!passed(&ask(named(1, "another plan", 30)).await));
+    assert!(passed(&ask(named(1, "plan 1", 30)).await));
+    let approved = store.history(Some(user(1)), None, 1).await.unwrap();
+    assert_eq!(approved[0].approved_by.as_deref(), Some("ana"));
+    assert!(!passed(&ask(named(2, "plan 2", 1000)).await), "it has expired");
+    assert!(passed(&ask(named(3, "plan 3", 999)).await));
+    let usage = store.guard_usage(Guarded::Deactivations, MINUTE).await.unwrap();
+    assert_eq!(usage.last_day, 0, "what was approved leaves the budget to the others");
+    let remarks = store.remarks(Some(user(2)), 9).await.unwrap();
+    assert_eq!((remarks[0].code.as_str(), remarks[0].by.as_deref()), ("approved", Some("ana")));
+}
+
+#[tokio::test]
+async fn what_was_held_stays_held_when_room_frees_and_until_it_is_tried_again() {
+    let store = fresh();
+    with_held(&store).await;
+    let plenty = per_hour(100);
+    assert!(!passed(&ask(&store, 1, 30, plenty, MINUTE).await));
+    assert!(passed(&ask(&store, 4, 30, plenty, MINUTE).await), "others have the room");
+    store.retry(Some(vec![user(1)]), &[State::Held], at(40)).await.unwrap();
+    assert!(passed(&ask(&store, 1, 40, plenty, MINUTE).await), "an operator asked anew");
+    store.drop_job(user(2)).await.unwrap();
+    assert_eq!(store.held().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_rejected_is_forbidden_until_it_is_lifted() {
+    let store = fresh();
+    let set = with_held(&store).await;
+    assert_eq!(
+        store.rule(ruling(&[], &set, Verdict::Reject), at(20)).await.unwrap(),
+        Ruled::Done { users: 3 }
+    );
+    assert_eq!(store.held().await.unwrap(), []);
+    let case = store.case(user(1)).await.unwrap().unwrap();
+    let forbids = Forbidden::Value { attribute: Attribute::Active, value: Some(Value::Flag(false)) };
+    let by = "ana".to_owned();
+    assert_eq!(case.restraints, [Restraint { forbids, why: RestraintReason::Rejected, by, at: at(20) }]);
+    assert_eq!(store.lift(user(1), "ben".to_owned(), at(30)).await.unwrap(), 1);
+    assert_eq!(store.case(user(1)).await.unwrap(), None, "an empty case is not kept");
+    assert_eq!(store.lift(user(1), "ben".to_owned(), at(30)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_held_item_keeps_the_time_of_its_beginning() {
+    let store = fresh();
+    with_held(&store).await;
+    let later = HeldItem { since: at(500), ..held_item(1, "plan 1b") };
+    let case = CaseChange { held: Some(Some(later)), ..CaseChange::default() };
+    settle(&store, 1, 500, Outcome { case, ..hold() }).await;
+    let held = store.case(user(1)).await.unwrap().unwrap().held.unwrap();
+    assert_eq!((held.since, held.plan.as_str()), (at(1), "plan 1b"));
+}
+
+#[tokio::test]
+async fn an_announced_change_has_its_own_room_for_its_own_people() {
+    let store = fresh();
+    let preapproval = Preapproval {
+        id: uuid::Uuid::from_bytes([1; 16]),
+        group: group(1),
+        users: 3,
+        most: 2,
+        used: 0,
+        by: "ana".to_owned(),
+        at: at(0),
+        until: at(1000),
+    };
+    let people: BTreeSet<_> = [1, 2, 3, 4].map(user).into();
+    store.preapprove(preapproval.clone(), people).await.unwrap();
+    let nothing = per_hour(0);
+    assert!(!passed(&ask(&store, 9, 10, nothing, MINUTE).await), "not one of them");
+    assert!(passed(&ask(&store, 1, 10, nothing, MINUTE).await));
+    let Begun::Go(number) = ask(&store, 2, 10, nothing, MINUTE).await else { panic!("announced") };
+    assert!(!passed(&ask(&store, 3, 10, nothing, MINUTE).await), "two were announced");
+    let result = WriteResult::Refused { error: "no".to_owned() };
+    let wrote =
+        Wrote { intent: number, at: at(11), scim_id: None, result, shown: Default::default(), lag_ms: 0 };
+    settle(&store, 2, 11, Outcome { writes: vec![wrote], ..done() }).await;
+    assert_eq!(store.preapprovals().await.unwrap(), [Preapproval { used: 1, ..preapproval.clone() }]);
+    assert!(!passed(&ask(&store, 3, 1000, nothing, MINUTE).await), "its time is over");
+    assert!(passed(&ask(&store, 3, 999, nothing, MINUTE).await));
+    store.prune(at(1000), 1).await.unwrap();
+    assert_eq!(store.preapprovals().await.unwrap(), []);
+    store.preapprove(preapproval.clone(), [user(1)].into()).await.unwrap();
+    assert!(store.end_preapproval(preapproval.id).await.unwrap());
+    assert!(!store.end_preapproval(preapproval.id).await.unwrap());
+    assert!(!passed(&ask(&store, 1, 20, nothing, MINUTE).await));
+}
+
+#[tokio::test]
+async fn an_order_is_kept_with_its_user_until_it_is_done() {
+    let store = fresh();
+    let work = |batch: &str| Work {
+        batch: batch.to_owned(),
+        by: "ana".to_owned(),
+        at: at(0),
+        expires_at: at(99),
+        task: Task::Apply { plan: "p".to_owned() },
+    };
+    store.order(vec![(user(1), work("a")), (user(2), work("a"))], at(1)).await.unwrap();
+    assert_eq!(store.working_on("a").await.unwrap(), [user(1), user(2)]);
+    assert_eq!(store.job(user(1)).await.unwrap().unwrap().reason, Reason::Operator);
+    let over = |batch: &str| CaseChange { work_done: Some(batch.to_owned()), ..CaseChange::default() };
+    settle(&store, 1, 2, Outcome { case: over("b"), ..done() }).await;
+    assert_eq!(store.working_on("a").await.unwrap().len(), 2, "another order is not this one");
+    settle(&store, 1, 3, Outcome { case: over("a"), ..done() }).await;
+    assert_eq!(store.working_on("a").await.unwrap(), [user(2)]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask { user: u8, n: u64 },
+    Refuse,
+    Pass { seconds: u64 },
+    Jump { wall: i64 },
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0u8..40, 1u64..4).prop_map(|(user, n)| Step::Ask { user, n }),
+        1 => Just(Step::Refuse),
+        3 => (0u64..5000).prop_map(|seconds| Step::Pass { seconds }),
+        1 => (-100_000i64..100_000).prop_map(|wall| Step::Jump { wall }),
+        1 => Just(Step::Restart),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is asked in whatever order, across restarts, refusals and clocks that are corrected:
+    /// in no hour and in no day of the guard's time is more let through than the budget says.
+    #[test]
+    fn no_window_ever_holds_more_than_its_budget(steps in steps(), hour in 1u64..6, day in 4u64..12) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let budget = Budget { per_hour: Some(hour), per_day: Some(day), ..Budget::default() };
+            let budgets = Budgets { deactivations: budget, ..Budgets::default() };
+            let memory = Memory::default();
+            let mut store = open(&memory);
+            let (mut clock, mut wall, mut serial) = (0u64, 0i64, 0i64);
+            // What may have been done: when, how much, and its intent.
+            let mut let_through: Vec<(u64, u64, u64, u8)> = Vec::new();
+            for step in steps {
+                serial += 1;
+                match step {
+                    Step::Ask { user, n } => {
+                        let mut intent = Intent { spend: spend(n), ..intent(user, wall, Operation::Deactivate) };
+                        intent.desired = serial.to_string();
+                        let begun = store.begin_write(intent, budgets, Duration::from_secs(clock)).await.unwrap();
+                        if let Begun::Go(number) = begun {
+                            let_through.push((clock, n, number, user));
+                        }
+                    }
+                    Step::Refuse => {
+                        if let Some((_, _, number, n)) = let_through.pop() {
+                            let result = WriteResult::Refused { error: String::new() };
+                            let wrote = Wrote { intent: number, at: at(wall), scim_id: None, result, shown: Default::default(), lag_ms: 0 };
+                            settle(&store, n, wall, Outcome { writes: vec![wrote], ..done() }).await;
+                        }
+                    }
+                    Step::Pass { seconds } => {
+                        clock += seconds;
+                        wall += i64::try_from(seconds).unwrap();
+                    }
+                    Step::Jump { wall: by } => wall += by,
+                    Step::Restart => {
+                        store.close().await;
+                        store = open(&memory);
+                    }
+                }
+                for (window, bound) in [(HOUR, hour), (GUARD_DAY, day)] {
+                    let within = let_through.iter().filter(|(at, ..)| clock - at < window.as_secs());
+                    let n: u64 = within.map(|(_, n, ..)| n).sum();
+                    assert!(n <= bound, "{n} in {window:?} at {clock}: {let_through:?}");
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn begun_writes_are_numbered_in_their_order() {
+    let store = fresh();
+    assert_eq!(begin(&store, intent(1, 1, Operation::Patch)).await, 1);
+    assert_eq!(begin(&store, intent(2, 2, Operation::Patch)).await, 2);
+}
