@@ -19,7 +19,7 @@ mod tokens;
 mod wire;
 
 pub use clock::SimClock;
-pub use cxone::{CxoneOptions, CxoneSim, Dialect, Overlap, PatchAnswer, WriteRecord};
+pub use cxone::{CxoneOptions, CxoneSim, Dialect, Lists, Overlap, PatchAnswer, WriteRecord};
 pub use faults::{DeliveryFaults, Fault, Faults, RetryAfter, What, When};
 pub use graph::{
     DeliveryOptions, DeliveryStats, DeltaExpiry, DeltaOptions, GraphOptions, GraphSim, SubscriptionInfo,

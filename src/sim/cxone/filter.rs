@@ -251,6 +251,17 @@ impl Filter {
         }
     }
 
+    /// Whether only users with a certain value can fit.
+    pub(super) fn names_a_value(&self) -> bool {
+        match self {
+            Self::And(left, right) => left.names_a_value() || right.names_a_value(),
+            Self::Or(left, right) => left.names_a_value() && right.names_a_value(),
+            Self::Within(_, inner) => inner.names_a_value(),
+            Self::Compare(_, operator, _) => *operator == Operator::Equal,
+            Self::Not(_) | Self::Present(_) => false,
+        }
+    }
+
     pub(super) fn matches(&self, object: &Map<String, Value>) -> bool {
         match self {
             Self::And(left, right) => left.matches(object) && right.matches(object),

@@ -24,7 +24,7 @@ use super::tokens::Tokens;
 pub use handle::CxoneSim;
 pub use options::CxoneOptions;
 pub use patch::Dialect;
-pub use scim::PatchAnswer;
+pub use scim::{Lists, PatchAnswer};
 use users::Users;
 use watch::Watch;
 pub use watch::{Overlap, WriteRecord};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::patch::Dialect;
-use super::scim::PatchAnswer;
+use super::scim::{Lists, PatchAnswer};
 use crate::sim::clock::SimClock;
 use crate::sim::faults::Faults;
 
@@ -42,6 +42,7 @@ pub struct CxoneOptions {
     pub refuse_filters: BTreeSet<String>,
     /// Attributes whose filter finds nobody, whoever is there.
     pub blind_filters: BTreeSet<String>,
+    pub lists: Lists,
     pub etags: bool,
     pub faults: Faults,
 }
@@ -70,6 +71,7 @@ impl Default for CxoneOptions {
             ignore_filter: false,
             refuse_filters: BTreeSet::new(),
             blind_filters: BTreeSet::new(),
+            lists: Lists::Published,
             etags: false,
             faults: Faults::none(),
         }

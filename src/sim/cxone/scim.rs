@@ -26,30 +26,79 @@ pub enum PatchAnswer {
     Empty,
 }
 
-/// `GET /Users?filter=…`; without a filter it is 400.
+/// How far the tenant lets itself be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// As published: a filter is required, and everything found is in one answer.
+    Published,
+    /// Only a user with a given value is looked for: `pr` is 400 `invalidFilter` too.
+    Refused,
+    /// With or without a filter, in pages of at most `most` (RFC 7644, 3.4.2.4).
+    Paged { most: usize },
+    /// As `Paged`, but every page is the first one, and the answer does not say so.
+    IgnoresStartIndex { most: usize },
+}
+
+impl Lists {
+    fn needs_filter(self) -> bool {
+        matches!(self, Self::Published | Self::Refused)
+    }
+}
+
+/// `GET /Users?filter=…`; without a filter it is 400, unless [`Lists`] says otherwise.
 pub(super) async fn search(State(sim): State<Arc<Centre>>, RawQuery(query): RawQuery) -> Response {
     sim.take_time(1.0).await;
     let query = pairs(&query.unwrap_or_default());
-    match found(&sim, first(&query, "filter")) {
-        Ok(hits) => scim(
-            StatusCode::OK,
-            &json!({
-                "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
-                "totalResults": hits.len(),
-                "Resources": hits,
-            }),
-        ),
+    let answer = found(&sim, first(&query, "filter")).and_then(|hits| page(sim.options.lists, hits, &query));
+    match answer {
+        Ok(answer) => scim(StatusCode::OK, &answer),
         Err(problem) => problem.into_response(),
     }
+}
+
+/// What of the hits is answered.
+fn page(lists: Lists, mut hits: Vec<Value>, query: &[(String, String)]) -> Result<Value, Problem> {
+    let number = |name: &str, absent: i64| match first(query, name) {
+        None => Ok(absent),
+        Some(text) => text.parse().map_err(|_| Problem::invalid_value(format!("{name} is not a number."))),
+    };
+    let total = hits.len();
+    let mut answer = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
+        "totalResults": total,
+    });
+    let (most, start) = match lists {
+        Lists::Published | Lists::Refused => (total, 1),
+        Lists::Paged { most } => (most, number("startIndex", 1)?.max(1)),
+        Lists::IgnoresStartIndex { most } => (most, 1),
+    };
+    if !lists.needs_filter() {
+        let count = number("count", i64::MAX)?.max(0);
+        let before = usize::try_from(start - 1).unwrap_or(usize::MAX).min(total);
+        hits.drain(..before);
+        hits.truncate(usize::try_from(count).unwrap_or(usize::MAX).min(most));
+    }
+    if matches!(lists, Lists::Paged { .. }) {
+        answer["startIndex"] = json!(start);
+        answer["itemsPerPage"] = json!(hits.len());
+    }
+    answer["Resources"] = json!(hits);
+    Ok(answer)
 }
 
 fn found(sim: &Centre, filter: Option<&str>) -> Result<Vec<Value>, Problem> {
     let options = &sim.options;
     let Some(text) = filter.filter(|text| !text.is_empty()) else {
-        return Err(Problem::invalid_filter("Required request parameter 'filter' is not present."));
+        if options.lists.needs_filter() {
+            return Err(Problem::invalid_filter("Required request parameter 'filter' is not present."));
+        }
+        return Ok(sim.users().all().map(|stored| stored.show(options.etags, true)).collect());
     };
     let filter = filter::parse(text)
         .map_err(|why| Problem::invalid_filter(format!("The filter cannot be read: {why}.")))?;
+    if options.lists == Lists::Refused && !filter.names_a_value() {
+        return Err(Problem::invalid_filter("Only a search for a value is supported."));
+    }
     let asked = filter.attributes();
     let names = |list: &std::collections::BTreeSet<String>| {
         asked.iter().any(|name| list.iter().any(|listed| listed.eq_ignore_ascii_case(name)))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::harness::{Caller, cxone, form};
-use crate::sim::{CxoneOptions, CxoneSim, Dialect, Fault, PatchAnswer, Phase, RetryAfter, What, When};
+use crate::sim::{CxoneOptions, CxoneSim, Dialect, Fault, Lists, PatchAnswer, Phase, RetryAfter, What, When};
 
 const NICE: &str = "urn:ietf:params:scim:schemas:extension:nice:2.0:User";
 
@@ -106,6 +106,61 @@ async fn a_tenant_may_refuse_or_ignore_a_filter() {
     let (sim, cxone, id) = with_ana(CxoneOptions { blind_filters: names, ..CxoneOptions::default() }).await;
     sim.edit_by_hand(&id, json!({"externalId": "1"}));
     assert_eq!(cxone.get(&filter).await.body["totalResults"], 0);
+}
+
+/// A tenant with five users, and what it answers to a query: status, counted, ids shown.
+async fn listed(lists: Lists, queries: &[&str]) -> Vec<(u16, Value, Vec<String>)> {
+    let (sim, cxone) = cxone(CxoneOptions { lists, ..CxoneOptions::default() }).await;
+    for n in 1..=5 {
+        sim.add_user(
+            json!({"id": n.to_string(), "userName": format!("u{n}@example.com"), "phoneNumbers": []}),
+        );
+    }
+    let mut answers = Vec::new();
+    for query in queries {
+        let answer = cxone.get(&format!("/Users{query}")).await;
+        let hits = answer.body["Resources"].as_array().cloned().unwrap_or_default();
+        assert!(hits.iter().all(|hit| hit.get("phoneNumbers").is_none()), "a hit is not the whole user");
+        let ids = hits.iter().map(|hit| hit["id"].as_str().unwrap().to_owned()).collect();
+        answers.push((answer.status, answer.body["totalResults"].clone(), ids));
+    }
+    answers
+}
+
+const EVERYBODY: &str = "?filter=userName%20pr";
+
+#[tokio::test]
+async fn as_published_a_filter_is_required_and_nothing_is_paged() {
+    let all: Vec<String> = ["1", "2", "3", "4", "5"].map(str::to_owned).into();
+    let paged = format!("{EVERYBODY}&startIndex=3&count=2");
+    let answers = listed(Lists::Published, &["?startIndex=1&count=2", EVERYBODY, &paged]).await;
+    assert_eq!(answers[0].0, 400);
+    assert_eq!(answers[1..], [(200, json!(5), all.clone()), (200, json!(5), all)]);
+    let one = query(r#"userName eq "u3@example.com""#);
+    let one = one.strip_prefix("/Users").unwrap();
+    let answers = listed(Lists::Refused, &["?startIndex=1&count=2", EVERYBODY, one]).await;
+    assert_eq!((answers[0].0, answers[1].0), (400, 400));
+    assert_eq!(answers[2], (200, json!(1), vec!["3".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_tenant_that_lists_may_page_and_may_ignore_where_a_page_begins() {
+    let ids = |ids: &[&str]| (200, json!(5), ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+    let later = format!("{EVERYBODY}&startIndex=3&count=2");
+    let queries =
+        ["", "?startIndex=0&count=2", "?startIndex=4&count=9", "?startIndex=99", "?count=-1", &later];
+    let pages = listed(Lists::Paged { most: 3 }, &queries).await;
+    let expected = [&["1", "2", "3"][..], &["1", "2"], &["4", "5"], &[], &[], &["3", "4"]].map(ids);
+    assert_eq!(pages, expected);
+    let pages = listed(Lists::IgnoresStartIndex { most: 3 }, &queries).await;
+    let expected =
+        [&["1", "2", "3"][..], &["1", "2"], &["1", "2", "3"], &["1", "2", "3"], &[], &["1", "2"]].map(ids);
+    assert_eq!(pages, expected);
+    let (_sim, cxone) =
+        cxone(CxoneOptions { lists: Lists::Paged { most: 3 }, ..CxoneOptions::default() }).await;
+    assert_eq!(cxone.get("/Users?startIndex=soon").await.status, 400);
+    let page = cxone.get("/Users?startIndex=2").await.body;
+    assert_eq!((&page["startIndex"], &page["itemsPerPage"]), (&json!(2), &json!(0)));
 }
 
 #[tokio::test]
