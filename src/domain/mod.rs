@@ -16,6 +16,7 @@ pub mod subscription;
 pub mod plan;
 pub mod rules;
 
+pub mod adopt;
 pub mod conflict;
 pub mod drift;
 pub mod guard;
