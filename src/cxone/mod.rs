@@ -10,6 +10,7 @@ pub mod discovery;
 mod entry;
 mod errors;
 mod filter;
+mod list;
 mod merge;
 mod place;
 mod token;
@@ -27,6 +28,7 @@ use serde_json::Value as Json;
 pub use dialect::{Dialect, DialectChoice};
 pub use discovery::{Discovered, discover};
 pub use errors::Error;
+pub use list::Listing;
 pub use token::Auth;
 pub use wire::User;
 
