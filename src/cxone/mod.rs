@@ -13,6 +13,7 @@ mod filter;
 mod list;
 mod merge;
 mod place;
+mod preview;
 mod token;
 mod update;
 mod wire;
@@ -29,6 +30,7 @@ pub use dialect::{Dialect, DialectChoice};
 pub use discovery::{Discovered, discover};
 pub use errors::Error;
 pub use list::Listing;
+pub use preview::{Draft, Intent};
 pub use token::Auth;
 pub use wire::User;
 

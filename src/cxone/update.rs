@@ -75,7 +75,7 @@ impl Cxone {
     }
 
     /// Whether the first has proven itself, or was configured; and all that may be tried.
-    fn dialects(&self) -> (bool, &'static [Dialect]) {
+    pub(super) fn dialects(&self) -> (bool, &'static [Dialect]) {
         match (self.0.dialect, self.knowledge().dialect) {
             (DialectChoice::Fixed(dialect), _) => (true, &from(dialect)[..1]),
             (DialectChoice::Auto, Some(dialect)) => (true, from(dialect)),

@@ -7,5 +7,6 @@ mod commands;
 mod demo;
 mod flow;
 mod kill;
+mod preview;
 mod scim_server;
 mod tidy;
