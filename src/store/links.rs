@@ -83,3 +83,30 @@ pub(super) fn change(tx: &Writing, user: UserId, change: &LinkChange) -> Result<
     }
     Ok(())
 }
+
+/// What became of a pair that was to be linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    Linked,
+    /// The user was linked already, to this target.
+    UserIsLinked(ScimId),
+    /// The target was linked already, to this user.
+    TargetIsLinked(UserId),
+}
+
+/// Links the pairs of which neither side is linked, one after the other.
+pub(super) fn adopt(tx: &Writing, pairs: &[(UserId, Link)]) -> Result<Vec<Adoption>, Fault> {
+    let mut adoptions = Vec::with_capacity(pairs.len());
+    for (user, new) in pairs {
+        adoptions.push(if let Some(old) = link(tx, *user)? {
+            Adoption::UserIsLinked(old.scim_id)
+        } else if let Some(other) = linked_to(tx, &new.scim_id)? {
+            Adoption::TargetIsLinked(other)
+        } else {
+            tx.write(LINKS)?.insert(user.as_bytes(), encode(new).as_slice())?;
+            tx.write(LINKED_TO)?.insert(new.scim_id.0.as_bytes(), user.as_bytes())?;
+            Adoption::Linked
+        });
+    }
+    Ok(adoptions)
+}

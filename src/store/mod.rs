@@ -59,6 +59,7 @@ pub use groups::GroupDiff;
 pub use guard::Begun;
 pub use journal::Told;
 pub use log::{Break, ChainKey, Verification};
+pub use links::Adoption;
 pub use operator::Replay;
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
 
@@ -438,6 +439,13 @@ impl Store {
 
     pub async fn links_count(&self) -> Result<u64> {
         self.read("counting links", links::count).await
+    }
+
+    /// Links users to CXone accounts they were found to be, in one commit. A pair of which either side
+    /// is linked by now is left as it is, so this can run beside the worker. What became of each, in
+    /// the order given.
+    pub async fn adopt(&self, pairs: Vec<(UserId, Link)>) -> Result<Vec<Adoption>> {
+        self.write("adopting accounts", move |tx| links::adopt(tx, &pairs)).await
     }
 
     /// Links in the order of their users, from the one after `after` on.

@@ -7,7 +7,7 @@ use crate::domain::link::{Baseline, Link};
 use crate::domain::queue::{LinkChange, Outcome, Reason};
 use crate::domain::subscription::{Resource, Subscription};
 use crate::domain::user::{Attribute, ScimId, Value};
-use crate::store::{PageNext, PageOutcome, PageRecord, Round, Store};
+use crate::store::{Adoption, PageNext, PageOutcome, PageRecord, Round, Store};
 
 fn scim(text: &str) -> ScimId {
     ScimId(text.to_owned())
@@ -64,6 +64,34 @@ async fn a_link_that_was_taken_over_keeps_its_new_owner() {
     put(&store, 2, "a").await;
     settle(&store, 1, Outcome { link: LinkChange::Remove, ..done() }).await;
     assert_eq!(store.linked_to(&scim("a")).await.unwrap(), Some(user(2)));
+}
+
+#[tokio::test]
+async fn an_account_is_adopted_only_when_neither_side_is_linked() {
+    let memory = Memory::default();
+    let store = open(&memory);
+    put(&store, 1, "a").await;
+    let pairs = [(1, "b"), (2, "a"), (3, "c"), (3, "d"), (4, "c"), (5, "e")];
+    let adopted = store.adopt(pairs.map(|(n, scim_id)| (user(n), link(scim_id))).into()).await.unwrap();
+    let expected = [
+        Adoption::UserIsLinked(scim("a")),
+        Adoption::TargetIsLinked(user(1)),
+        Adoption::Linked,
+        Adoption::UserIsLinked(scim("c")),
+        Adoption::TargetIsLinked(user(3)),
+        Adoption::Linked,
+    ];
+    assert_eq!(adopted, expected);
+    store.close().await;
+    drop(store);
+    let store = open(&memory);
+    assert_eq!(store.link(user(3)).await.unwrap(), Some(link("c")));
+    assert_eq!(store.linked_to(&scim("e")).await.unwrap(), Some(user(5)));
+    assert_eq!(
+        (store.link(user(2)).await.unwrap(), store.linked_to(&scim("d")).await.unwrap()),
+        (None, None)
+    );
+    assert_eq!(store.links_count().await.unwrap(), 3);
 }
 
 #[tokio::test]
