@@ -30,8 +30,8 @@ pub const MAX_BODY_BYTES: usize = 8 << 20;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For [`Request::long`]. The service itself gives up on a plan of everybody after 30 minutes.
-const LONG_TIMEOUT: Duration = Duration::from_secs(31 * 60);
+/// For [`Request::long`]. The service itself gives up on an adoption after six hours.
+const LONG_TIMEOUT: Duration = Duration::from_secs(6 * 3600 + 60);
 /// For [`Request::long`]: the plans of some 100,000 users.
 const LONG_BODY_BYTES: usize = 256 << 20;
 

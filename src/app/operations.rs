@@ -13,6 +13,7 @@ use crate::domain::user::UserId;
 use crate::outbound::Transport;
 use crate::web::operations::{Operation, OperationError};
 use crate::worker::Worker;
+use crate::worker::adopt::NotAdopted;
 use crate::worker::failure::{Fault, Stopped};
 
 use super::handshake;
@@ -31,6 +32,7 @@ pub async fn answer_all(worker: Worker, transport: Transport, mut asked: mpsc::R
                 }
                 Operation::Plan { users, all, reply } => (plan(&worker, users, all).await, reply),
                 Operation::Explain { user, reply } => (explain(&worker, &user).await, reply),
+                Operation::Adopt { dry_run, reply } => (adopt(&worker, dry_run).await, reply),
                 Operation::Subscriptions { reply } => (subscriptions(&worker).await, reply),
                 Operation::Subscribe { reply } => (subscribe(&worker, transport).await, reply),
                 Operation::Renew { id, reply } => (renew(&worker, &id).await, reply),
@@ -87,6 +89,21 @@ async fn plan(worker: &Worker, users: Vec<String>, all: bool) -> Answer {
 async fn explain(worker: &Worker, user: &str) -> Answer {
     let user = resolve(worker, user).await?;
     worker.explain(user).await.map_err(failed)
+}
+
+async fn adopt(worker: &Worker, dry_run: bool) -> Answer {
+    let report = worker.adopt(dry_run).await.map_err(|why| match why {
+        NotAdopted::UnderWay => {
+            OperationError::new(409, "under_way", "another adoption runs: wait for its end")
+        }
+        NotAdopted::GroupsUnread(why) => {
+            let message = format!("cannot tell who is in scope: {why}");
+            OperationError::new(409, "groups_unread", message)
+        }
+        NotAdopted::Stopping => OperationError::new(503, "not_running", "the service is stopping"),
+        NotAdopted::Stopped(stopped) => failed(stopped),
+    })?;
+    Ok(json!(report))
 }
 
 fn shown(worker: &Worker, subscription: &Subscription) -> Json {

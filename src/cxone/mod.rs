@@ -29,6 +29,7 @@ use serde_json::Value as Json;
 pub use dialect::{Dialect, DialectChoice};
 pub use discovery::{Discovered, discover};
 pub use errors::Error;
+pub use filter::has_key;
 pub use list::Listing;
 pub use preview::{Draft, Intent};
 pub use token::Auth;

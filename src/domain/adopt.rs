@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::conflict::{Decision, Why};
 use super::link::{Baseline, Link};
 use super::patch::same;
-use super::plan::{Action, Inputs, Plan, Reason, Source, Target, decide};
+use super::plan::{self, Action, Inputs, Plan, Reason, Source, Target, decide};
 use super::rules::{MatchKey, Owner, Rules, Side};
 use super::user::{Attribute, Membership, ScimId, SourceUser, TargetUser, UserId, Value};
 
@@ -49,6 +49,17 @@ fn compared(key: MatchKey, value: &str) -> String {
 
 /// What an Entra user is looked for by, in the configured order.
 pub type Keys = Vec<(MatchKey, String)>;
+
+/// Which of `people` have a key in common with somebody who could not be looked up: who shares a key
+/// may share an account.
+pub fn doubtful<'a>(
+    people: impl Iterator<Item = (UserId, &'a Keys)>,
+    unclear: impl Iterator<Item = &'a Keys>,
+) -> HashSet<UserId> {
+    let folded = |keys: &'a Keys| keys.iter().map(|(key, value)| (*key, compared(*key, value)));
+    let unclear: BTreeSet<_> = unclear.flat_map(folded).collect();
+    people.filter(|(_, keys)| folded(keys).any(|key| unclear.contains(&key))).map(|(user, _)| user).collect()
+}
 
 /// Every account of a complete list, by what it can be looked for.
 #[derive(Debug)]
@@ -245,7 +256,8 @@ pub fn strangers<'a>(
     accounts.iter().filter(|account| !claimed.contains(&account.id)).collect()
 }
 
-/// An attribute in which the two of a pair differ.
+/// An attribute in which the two of a pair differ, and about which somebody decides: not one that is
+/// only set at creation, nor one that CXone owns and Entra does not fill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Conflict {
     pub attribute: Attribute,
@@ -340,7 +352,7 @@ pub fn pair(
     let conflicts = then
         .verdicts
         .iter()
-        .filter(|verdict| verdict.why != Why::NotMapped && is_known(verdict.attribute, verdict.owner))
+        .filter(|verdict| is_compared(verdict))
         .map(|v| {
             let entra = source(v.attribute, &v.source);
             let written = match (v.attribute, user.enabled) {
@@ -355,10 +367,12 @@ pub fn pair(
     Ok(Pair { link, conflicts, next: next(&plan.action) })
 }
 
-/// Which roles Entra would give is known only when they are Entra's to give: else nobody reads the
-/// groups of the table.
-fn is_known(attribute: Attribute, owner: Owner) -> bool {
-    attribute != Attribute::Roles || owner != Owner::Cxone
+/// Whether the difference is anybody's to decide. Which roles Entra would give is known only when
+/// they are Entra's to give: else nobody reads the groups of the table.
+fn is_compared(verdict: &plan::Verdict) -> bool {
+    let cxones = verdict.owner == Owner::Cxone;
+    let unsaid = cxones && (verdict.source.is_none() || verdict.attribute == Attribute::Roles);
+    !unsaid && !matches!(verdict.why, Why::NotMapped | Why::CreateOnly)
 }
 
 fn next(action: &Action) -> Next {

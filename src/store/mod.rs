@@ -58,8 +58,8 @@ pub use error::{Error, Fault, OpenError};
 pub use groups::GroupDiff;
 pub use guard::Begun;
 pub use journal::Told;
-pub use log::{Break, ChainKey, Verification};
 pub use links::Adoption;
+pub use log::{Break, ChainKey, Verification};
 pub use operator::Replay;
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
 

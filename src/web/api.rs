@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::private::PrivateState;
 use super::wire::{
-    ApiError, DropRequest, Dropped, Jobs, PlanRequest, Query, ReplayRequest, RetryRequest, Sent, Stats,
-    SyncRequest, UserEntry, Users, Writes, user_id, user_name,
+    AdoptRequest, ApiError, DropRequest, Dropped, Jobs, PlanRequest, Query, ReplayRequest, RetryRequest,
+    Sent, Stats, SyncRequest, UserEntry, Users, Writes, user_id, user_name,
 };
 use crate::domain::queue::{self, Mark, Reason};
 use crate::domain::user::UserId;
@@ -36,6 +36,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/sync", post(sync))
         .route("/plan", post(plan))
         .route("/explain/{user}", get(explain))
+        .route("/adopt", post(adopt))
         .route("/history", get(history))
         .route("/subscriptions", get(subscriptions).post(subscribe))
         .route("/subscriptions/{id}", delete(unsubscribe))
@@ -151,6 +152,10 @@ async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value
 
 async fn explain(State(ours): Ours, Path(user): Path<String>) -> Answer<Value> {
     Ok(Json(ours.operations.explain(user_name(&user)?.to_owned()).await?))
+}
+
+async fn adopt(State(ours): Ours, Sent(asked): Sent<AdoptRequest>) -> Answer<Value> {
+    Ok(Json(ours.operations.adopt(asked.dry_run.unwrap_or(false)).await?))
 }
 
 async fn history(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Writes> {

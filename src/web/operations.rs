@@ -20,6 +20,8 @@ pub enum Operation {
     Plan { users: Vec<String>, all: bool, reply: Reply },
     /// Every step of the decision about one user, by id or sign-in name: an object.
     Explain { user: String, reply: Reply },
+    /// Links everybody in scope to the CXone accounts there are, or only says how: a report.
+    Adopt { dry_run: bool, reply: Reply },
     /// What Graph has: `{"subscriptions": […]}`.
     Subscriptions { reply: Reply },
     /// Checks the public URL, then creates or adopts: `{"check": {…}, "subscriptions": […]}`.
@@ -63,6 +65,8 @@ const WAITING: usize = 16;
 const SHORT: Duration = Duration::from_secs(60);
 /// A look at every user.
 const LONG: Duration = Duration::from_secs(30 * 60);
+/// Two reads of every user, at the pace of CXone.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// What `/status` waits for.
 const GLANCE: Duration = Duration::from_secs(2);
 
@@ -83,6 +87,10 @@ impl Operations {
 
     pub async fn explain(&self, user: String) -> Result<Value, OperationError> {
         self.ask(SHORT, |reply| Operation::Explain { user, reply }).await
+    }
+
+    pub async fn adopt(&self, dry_run: bool) -> Result<Value, OperationError> {
+        self.ask(LONGEST, |reply| Operation::Adopt { dry_run, reply }).await
     }
 
     pub async fn subscriptions(&self) -> Result<Value, OperationError> {

@@ -132,6 +132,12 @@ pub struct PlanRequest {
     pub all: Option<bool>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptRequest {
+    pub dry_run: Option<bool>,
+}
+
 #[derive(Debug, Serialize)]
 pub struct Jobs {
     pub jobs: Vec<Job>,

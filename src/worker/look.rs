@@ -185,7 +185,7 @@ impl Worker {
         Ok(!shown.is_active() && link.is_some_and(|link| link.source_gone && link.deactivated_by_us))
     }
 
-    fn match_value(&self, key: MatchKey, present: &SourceUser) -> Option<String> {
+    pub(super) fn match_value(&self, key: MatchKey, present: &SourceUser) -> Option<String> {
         let attribute = match key {
             MatchKey::Id => return Some(present.id.to_string()),
             MatchKey::ExternalId => Attribute::ExternalId,

@@ -12,6 +12,7 @@
 //!   nothing to do.
 
 mod act;
+pub mod adopt;
 pub mod apply;
 mod circuit;
 mod decide;
@@ -108,6 +109,8 @@ struct Running {
     guard_clock: guard::GuardClock,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,
+    /// One adoption at a time: a second would only find out the same.
+    adoption: Mutex<()>,
     /// Renewing and creating subscriptions, one at a time: an operator's command and the watch
     /// must not both create one.
     subscriptions: Mutex<()>,

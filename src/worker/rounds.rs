@@ -305,7 +305,7 @@ impl Worker {
     }
 }
 
-fn endless(resource: Resource) -> Stopped {
+pub(super) fn endless(resource: Resource) -> Stopped {
     let failure = Failure::Transient(format!("the delta round of {resource} goes round in circles"));
     Stopped::By(Fault::answered(GRAPH, failure))
 }

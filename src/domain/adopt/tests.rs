@@ -99,6 +99,19 @@ fn who_is_linked_already_shares_nothing() {
     assert_eq!(verdicts[1].1, Verdict::Matched { by: MatchKey::Email, account: id("b") });
 }
 
+#[test]
+fn who_shares_a_key_with_somebody_unclear_is_in_doubt() {
+    use MatchKey::{Email, UserName};
+    let people = [
+        (user(1), keys(&[(UserName, "a@x.example"), (Email, "Team@x.example")])),
+        (user(2), keys(&[(UserName, "team@x.example")])),
+        (user(3), Keys::new()),
+    ];
+    let unclear = [keys(&[(UserName, "b@x.example"), (Email, "team@X.example")])];
+    let doubtful = doubtful(people.iter().map(|(user, keys)| (*user, keys)), unclear.iter());
+    assert_eq!(doubtful, [user(1)].into());
+}
+
 fn rule(from: Option<&str>, owner: Owner) -> Rule {
     let from = from.map(|text| Expression::parse(text).unwrap());
     Rule { from, owner, tie: Side::Entra, create_only: false }
@@ -112,6 +125,8 @@ fn rules(roles: Owner) -> Rules {
         (Attribute::PhoneNumbers, rule(Some("[mobilePhone]"), Owner::Hold)),
         (Attribute::Locale, rule(Some("[preferredLanguage]"), Owner::Cxone)),
         (Attribute::Team, rule(None, Owner::Cxone)),
+        (Attribute::TimeZone, rule(Some("[usageLocation]"), Owner::Cxone)),
+        (Attribute::ExternalId, Rule { create_only: true, ..rule(Some("[givenName]"), Owner::Entra) }),
         (Attribute::Active, rule(None, Owner::Entra)),
         (Attribute::Roles, rule(None, roles)),
     ];
@@ -147,6 +162,7 @@ fn there(attributes: &[(Attribute, Value)]) -> TargetUser {
         (Attribute::PhoneNumbers, Value::text("1")),
         (Attribute::Locale, Value::text("pt")),
         (Attribute::Team, Value::text("Care")),
+        (Attribute::TimeZone, Value::text("Europe/Lisbon")),
         (Attribute::Active, Value::Flag(true)),
         (Attribute::Roles, Value::List(vec!["agent".to_owned(), "by hand".to_owned()])),
     ]);

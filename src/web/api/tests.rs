@@ -238,6 +238,7 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
         admin.will_answer(move |operation| {
             let (asked, reply) = match operation {
                 Operation::Plan { users, all, reply } => (format!("plan {users:?} {all}"), reply),
+                Operation::Adopt { dry_run, reply } => (format!("adopt {dry_run}"), reply),
                 Operation::Explain { user, reply } => (format!("explain {user}"), reply),
                 Operation::Subscriptions { reply } => ("subscriptions".to_owned(), reply),
                 Operation::Subscribe { reply } => ("subscribe".to_owned(), reply),
@@ -255,6 +256,8 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
     check(post.clone(), "plan", Some(json!({ "users": ["a@b", "c@d"] })), r#"plan ["a@b", "c@d"] false"#)
         .await;
     check(post.clone(), "plan", Some(json!({ "all": true, "users": [] })), "plan [] true").await;
+    check(post.clone(), "adopt", Some(json!({})), "adopt false").await;
+    check(post.clone(), "adopt", Some(json!({ "dry_run": true })), "adopt true").await;
     check(post.clone(), "sync", Some(json!({ "all": true })), "sync all").await;
     check(get.clone(), "explain/ana%40example.com", None, "explain ana@example.com").await;
     check(get, "subscriptions", None, "subscriptions").await;
@@ -313,6 +316,7 @@ async fn what_is_wrong_is_said_clearly() {
         ("sync", json!({ "user": "a\u{7}b" }), "neither an object id nor a sign-in name"),
         ("plan", json!({}), "say whom to plan for"),
         ("plan", json!({ "users": ["a"], "all": true }), "say whom to plan for"),
+        ("adopt", json!({ "dryRun": true }), "dryRun is wrong"),
         ("subscriptions/a.b/renew", Value::Null, "not the id of a subscription"),
         ("subscriptions/a%20b/renew", Value::Null, "not the id of a subscription"),
     ] {
