@@ -10,6 +10,7 @@ mod confirm;
 mod exit;
 mod when;
 
+mod adopt;
 mod completions;
 mod config;
 pub mod demo;
@@ -63,7 +64,7 @@ Exit codes:
   1  failed
   2  the command line or the configuration is wrong
   3  some users failed
-  4  held by the guard
+  4  held by the guard, or ambiguous
   5  credentials are missing or refused
   6  Graph, CXone or the service is out of reach
   8  only plan --detailed-exitcode: something would change
@@ -91,6 +92,7 @@ Examples:
     #[command(subcommand)]
     Sync(sync::Command),
     Plan(plan::Args),
+    Adopt(adopt::Args),
     Explain(explain::Args),
     History(history::Args),
     #[command(subcommand)]
@@ -143,6 +145,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Queue(command) => queue::run(command, &mut session(&cli, screen).await?).await,
         Command::Sync(command) => sync::run(command, &mut session(&cli, screen).await?).await,
         Command::Plan(args) => plan::run(args, &mut session(&cli, screen).await?).await,
+        Command::Adopt(args) => adopt::run(args, &mut session(&cli, screen).await?).await,
         Command::Explain(args) => explain::run(args, &mut session(&cli, screen).await?).await,
         Command::History(args) => history::run(args, &mut session(&cli, screen).await?).await,
     }

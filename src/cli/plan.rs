@@ -77,7 +77,8 @@ async fn ask(args: &Args, session: &Session) -> Result<Vec<Value>, Failure> {
     Ok(plans)
 }
 
-fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
+/// Writes what names people, so that only its owner reads it.
+pub fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
