@@ -3,6 +3,7 @@
 mod process;
 mod stage;
 
+mod adopt;
 mod commands;
 mod demo;
 mod flow;
