@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
+use crate::cxone::{Draft, Intent};
 use crate::domain::evidence::Evidence;
 use crate::domain::guard::{Guarded, Spend, over};
 use crate::domain::observed::Observed;
@@ -142,10 +143,17 @@ impl Worker {
         })
     }
 
-    /// Exactly what would be sent first.
-    fn requests(&self, look: &Look, plan: &Plan) -> Json {
-        let _ = (look, plan);
-        json!([])
+    /// Exactly what would be sent first. Empty where nothing is, or where the user would be read again
+    /// before.
+    fn requests(&self, look: &Look, plan: &Plan) -> Vec<Draft> {
+        let changes = plan.changes();
+        let intent = match (&plan.action, &look.found) {
+            (Action::Create(attributes), _) => Intent::Create(attributes),
+            (_, Some(found)) => Intent::Update(found, &changes),
+            (_, None) => return Vec::new(),
+        };
+        // A user that cannot be written is told when it is tried.
+        self.cxone.preview(intent).ok().flatten().into_iter().collect()
     }
 }
 
