@@ -17,6 +17,7 @@ pub mod plan;
 pub mod rules;
 
 pub mod adopt;
+pub mod codes;
 pub mod conflict;
 pub mod drift;
 pub mod guard;

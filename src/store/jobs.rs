@@ -22,7 +22,10 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
     // A retry waits out its backoff: news does not make the neighbour well. A recheck has nothing left
     // to wait for.
     let rechecks = job.reason == Reason::Recheck && job.attempts == 0;
-    let kept_waiting = job.state == State::Waiting && !rechecks && mark.reason != Reason::Operator;
+    // That somebody is gone was perhaps all that the last look lacked.
+    let proven = job.removed.is_none() && mark.removed.is_some();
+    let may_wait = !rechecks && !proven && mark.reason != Reason::Operator;
+    let kept_waiting = job.state == State::Waiting && may_wait;
     job.urgent |= mark.urgent;
     job.removed = stronger(job.removed, mark.removed);
     if revived {

@@ -18,6 +18,7 @@ use crate::store;
 use crate::telemetry::OpLabel;
 
 use super::Worker;
+use super::accounts::Held;
 use super::decide::Decided;
 use super::failure::Stopped;
 use super::look::{Known, Look};
@@ -26,13 +27,13 @@ use super::look::{Known, Look};
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
 
 impl Worker {
-    pub(super) async fn run_job(&self, job: &Job) -> Result<Outcome, store::Error> {
-        let look = match self.look(job.user, Known::of(job)).await {
+    pub(super) async fn run_job(&self, job: &Job) -> Result<(Outcome, Option<Held>), store::Error> {
+        let mut look = match self.look(job.user, Known::of(job)).await {
             Ok(look) => look,
             Err(Stopped::Store(error)) => return Err(error),
             Err(Stopped::By(fault)) => {
                 let so_far = Outcome::of(Settlement::Done { recheck_at: None });
-                return Ok(self.stopped(job, &fault, so_far));
+                return Ok((self.stopped(job, &fault, so_far), None));
             }
         };
         let now = self.clock.now();
@@ -42,7 +43,7 @@ impl Worker {
             outcome.absent_since = look.absent_since;
         }
         self.tell_of_order(job, &decided, now, &mut outcome);
-        Ok(outcome)
+        Ok((outcome, look.held.take()))
     }
 
     async fn carry_out(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Outcome, store::Error> {

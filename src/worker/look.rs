@@ -12,6 +12,7 @@ use crate::domain::rules::MatchKey;
 use crate::domain::user::{Attribute, Membership, ScimId, SourceUser, TargetUser, UserId, Value};
 
 use super::Worker;
+use super::accounts::Held;
 use super::failure::{CXONE, GRAPH, Stopped};
 
 /// Both sides, as they are now.
@@ -27,6 +28,25 @@ pub struct Look {
     pub case: Case,
     /// Found neither in the directory nor among its deleted items, since then.
     pub absent_since: Option<jiff::Timestamp>,
+    /// Of an account that is not linked to this user yet: nobody else decides about it meanwhile.
+    pub held: Option<Held>,
+}
+
+/// What was seen in CXone.
+struct Seen {
+    target: Target,
+    found: Option<cxone::User>,
+    held: Option<Held>,
+}
+
+impl Seen {
+    fn nobody(target: Target) -> Self {
+        Self { target, found: None, held: None }
+    }
+
+    fn one(found: cxone::User, held: Option<Held>) -> Self {
+        Self { target: Target::Found(found.view.clone()), found: Some(found), held }
+    }
 }
 
 impl Look {
@@ -65,8 +85,9 @@ impl Worker {
         let membership = self.store.membership(user).await?;
         let link = self.store.link(user).await?;
         let case = self.store.case(user).await?.unwrap_or_default();
-        let (target, found) = self.look_at_target(user, &source, link.as_ref(), known.believes).await?;
-        Ok(Look { source, membership, target, found, link, case, absent_since })
+        let Seen { target, found, held } =
+            self.look_at_target(user, &source, link.as_ref(), known.believes).await?;
+        Ok(Look { source, membership, target, found, link, case, absent_since, held })
     }
 
     async fn look_at_source(
@@ -104,11 +125,11 @@ impl Worker {
         source: &Source,
         link: Option<&Link>,
         believes: bool,
-    ) -> Result<(Target, Option<cxone::User>), Stopped> {
+    ) -> Result<Seen, Stopped> {
         // Nothing is decided about an unclear source, and somebody who is gone and was never
         // linked has nothing to be matched by: no call is spent.
         let present = match (source, link) {
-            (Source::Unknown, _) | (Source::Gone(_), None) => return Ok((Target::Absent, None)),
+            (Source::Unknown, _) | (Source::Gone(_), None) => return Ok(Seen::nobody(Target::Absent)),
             (Source::Present(present), _) => Some(present),
             (Source::Gone(_), Some(_)) => None,
         };
@@ -117,20 +138,20 @@ impl Worker {
             if let Some(by) = self.store.linked_to(&link.scim_id).await?
                 && by != user
             {
-                return Ok((Target::Taken { id: link.scim_id.clone(), by }, None));
+                return Ok(Seen::nobody(Target::Taken { id: link.scim_id.clone(), by }));
             }
             if believes && let Some(believed) = self.believed(link) {
-                return Ok((Target::Found(believed), None));
+                return Ok(Seen::nobody(Target::Found(believed)));
             }
             let found = self.cxone.get(&link.scim_id).await?;
             self.running.circuits.reached(CXONE);
             if let Observed::Present(found) = found {
-                return Ok((Target::Found(found.view.clone()), Some(found)));
+                return Ok(Seen::one(found, None));
             }
         }
         match present {
             Some(present) => self.find(user, present).await,
-            None => Ok((Target::Absent, None)),
+            None => Ok(Seen::nobody(Target::Absent)),
         }
     }
 
@@ -150,11 +171,7 @@ impl Worker {
     }
 
     /// Looks an unlinked user up in the configured order.
-    async fn find(
-        &self,
-        user: UserId,
-        present: &SourceUser,
-    ) -> Result<(Target, Option<cxone::User>), Stopped> {
+    async fn find(&self, user: UserId, present: &SourceUser) -> Result<Seen, Stopped> {
         let mut asked = false;
         for &key in &self.settings.rules.matching {
             let Some(value) = self.match_value(key, present) else { continue };
@@ -163,19 +180,31 @@ impl Worker {
             match hit {
                 Search::Refused => {}
                 Search::None => asked = true,
-                Search::Many(hits) => return Ok((Target::Ambiguous { key, hits }, None)),
-                Search::One(found) => {
-                    let id = found.view.id.clone();
-                    return Ok(match self.store.linked_to(&id).await? {
-                        Some(by) if by != user && !self.is_left_behind(by, &found.view).await? => {
-                            (Target::Taken { id, by }, None)
-                        }
-                        _ => (Target::Found(found.view.clone()), Some(found)),
-                    });
-                }
+                Search::Many(hits) => return Ok(Seen::nobody(Target::Ambiguous { key, hits })),
+                Search::One(found) => return self.matched(user, found).await,
             }
         }
-        Ok((if asked { Target::Absent } else { Target::Unmatchable }, None))
+        Ok(Seen::nobody(if asked { Target::Absent } else { Target::Unmatchable }))
+    }
+
+    /// A hit that is not linked to this user, held for this run: whoever is matched to it as well
+    /// waits, and then sees what became of it.
+    async fn matched(&self, user: UserId, found: cxone::User) -> Result<Seen, Stopped> {
+        let id = found.view.id.clone();
+        let held = self.running.accounts.hold(&id).await;
+        let found = match held.waited {
+            false => found,
+            true => match self.cxone.get(&id).await? {
+                Observed::Present(found) => found,
+                Observed::Absent => return Ok(Seen::nobody(Target::Absent)),
+            },
+        };
+        Ok(match self.store.linked_to(&id).await? {
+            Some(by) if by != user && !self.is_left_behind(by, &found.view).await? => {
+                Seen::nobody(Target::Taken { id, by })
+            }
+            _ => Seen::one(found, Some(held)),
+        })
     }
 
     /// Whether an account belongs to somebody who is gone from Entra and whom we turned off: whoever

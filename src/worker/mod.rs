@@ -8,9 +8,12 @@
 //! - Two rounds of one delta query: a lock per resource ([`rounds`]).
 //! - Many deactivations decide at once: the guard asks, charges and writes the intent down in one
 //!   transaction of the store ([`act`]).
+//! - Two people are matched to one account at once: whoever comes second waits until the store says
+//!   whose it is ([`accounts`]).
 //! - The process dies between a write and its settlement: the next start looks again and finds
 //!   nothing to do.
 
+mod accounts;
 mod act;
 pub mod adopt;
 pub mod apply;
@@ -107,6 +110,7 @@ struct Running {
     details: details::Details,
     rounds: rounds::Locks,
     guard_clock: guard::GuardClock,
+    accounts: accounts::Accounts,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,
     /// One adoption at a time: a second would only find out the same.
@@ -222,12 +226,13 @@ impl Worker {
             let (worker, job) = (self.clone(), job.clone());
             async move { worker.run_job(&job).await }
         });
-        let outcome = match run.await {
-            Ok(Ok(outcome)) => outcome,
+        // An account is let go after the settlement, when the store says whose it is.
+        let (outcome, _held) = match run.await {
+            Ok(Ok(run)) => run,
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 error!(user.id = %job.user, "the run of user {} panicked", job.user);
-                self.panicked(&job)
+                (self.panicked(&job), None)
             }
         };
         self.count(&job, &outcome);

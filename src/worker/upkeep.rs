@@ -104,10 +104,11 @@ impl Worker {
     }
 
     /// Other rules mean other plans for everybody: after a change of the configuration all are
-    /// looked at. (So they are after an update that changes how rules are written down; that costs
-    /// one compare.)
+    /// looked at, and so they are when what was only observed may be written from now on. (And after
+    /// an update that changes how rules are written down; that costs one compare.)
     async fn settle_rules(&self, now: Timestamp) -> Result<(), store::Error> {
-        let rules = BASE64_STANDARD.encode(Sha256::digest(format!("{:?}", self.settings.rules)));
+        let rules = BASE64_STANDARD
+            .encode(Sha256::digest(format!("{:?} {}", self.settings.rules, self.settings.observe)));
         let before = self.store.memo(RULES_MEMO).await?;
         if before.as_deref() != Some(rules.as_str()) {
             if before.is_some() {

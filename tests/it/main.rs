@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod flow;
 mod kill;
+mod people;
 mod preview;
 mod scim_server;
 mod tidy;

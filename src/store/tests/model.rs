@@ -137,12 +137,13 @@ impl Model {
             }
             State::Due | State::Waiting => {
                 let was_recheck = entry.news.reason == Reason::Recheck;
+                let proven = entry.news.removed == 0 && news.removed > 0;
                 entry.news.add(&news);
                 if was_recheck {
                     entry.news.reason = news.reason;
                 }
                 let rechecks = was_recheck && entry.attempts == 0;
-                if entry.state == State::Waiting && (rechecks || news.reason == Reason::Operator) {
+                if entry.state == State::Waiting && (rechecks || proven || news.reason == Reason::Operator) {
                     (entry.state, entry.due_at) = (State::Due, now);
                 }
             }
