@@ -243,7 +243,8 @@ pub(super) fn remarks(
 
 /// How many writes to this user since `since` wanted the same, back to the last one that wanted
 /// something else of an attribute: then Entra has changed its mind, and nobody is fought. What was
-/// refused does not count.
+/// refused or never answered does not count: a neighbour that is ill is no fight either, and its
+/// attempts are numbered.
 pub(super) fn same_desire(tx: &impl Reading, intent: &Intent, since: Timestamp) -> Result<u64, Fault> {
     let mut n_writes = 0;
     let of_user = tx.read(LOG_OF_USER)?;
@@ -253,7 +254,7 @@ pub(super) fn same_desire(tx: &impl Reading, intent: &Intent, since: Timestamp) 
         if found.at < since {
             break;
         }
-        if matches!(found.result, WriteResult::Refused { .. }) {
+        if !matches!(found.result, WriteResult::Applied | WriteResult::NotApplied) {
             continue;
         }
         if found.desired == intent.desired {

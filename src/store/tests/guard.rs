@@ -86,28 +86,50 @@ async fn what_surely_was_not_done_is_given_back() {
     }
 }
 
+/// Asks for a write of user 1 and ends it so.
+async fn written(store: &Store, second: i64, active: bool, result: WriteResult) -> bool {
+    let after = Some(Value::Flag(active));
+    let wish = Intent {
+        desired: active.to_string(),
+        changes: vec![Change { attribute: Attribute::Active, before: None, after }],
+        ..intent(1, second, Operation::Patch)
+    };
+    match store.begin_write(wish, Budgets::default(), MINUTE).await.unwrap() {
+        Begun::Go(intent) => {
+            let shown = Default::default();
+            let wrote = Wrote { intent, at: at(second), scim_id: None, result, shown, lag_ms: 0 };
+            settle(store, 1, second, Outcome { writes: vec![wrote], ..done() }).await;
+            true
+        }
+        Begun::TooOften => false,
+        over => panic!("{over:?}"),
+    }
+}
+
 #[tokio::test]
 async fn the_same_is_written_three_times_a_day_and_not_more() {
     let store = fresh();
-    let wish = |second: i64, desired: &str, active: bool| Intent {
-        desired: desired.to_owned(),
-        changes: vec![Change {
-            attribute: Attribute::Active,
-            before: None,
-            after: Some(Value::Flag(active)),
-        }],
-        ..intent(1, second, Operation::Patch)
-    };
-    let ask = async |intent| store.begin_write(intent, Budgets::default(), MINUTE).await.unwrap();
-    for second in [0, 10, 20] {
-        assert!(passed(&ask(wish(second, "off", false)).await));
+    let yes = || WriteResult::Applied;
+    for (second, result) in [(0, yes()), (10, WriteResult::NotApplied), (20, yes())] {
+        assert!(written(&store, second, false, result).await);
     }
-    assert_eq!(ask(wish(30, "off", false)).await, Begun::TooOften);
-    assert!(passed(&ask(wish(86_401, "off", false)).await), "the first is more than a day ago");
-    assert_eq!(ask(wish(86_402, "off", false)).await, Begun::TooOften);
+    assert!(!written(&store, 30, false, yes()).await);
+    assert!(written(&store, 86_401, false, yes()).await, "the first is more than a day ago");
+    assert!(!written(&store, 86_402, false, yes()).await);
     // Entra changed its mind in between: that is no fight.
-    assert!(passed(&ask(wish(86_403, "on", true)).await));
-    assert!(passed(&ask(wish(86_404, "off", false)).await));
+    assert!(written(&store, 86_403, true, yes()).await);
+    assert!(written(&store, 86_404, false, yes()).await);
+}
+
+#[tokio::test]
+async fn a_neighbour_that_is_ill_is_tried_more_often() {
+    let store = fresh();
+    let error = || String::from("503");
+    for second in 0..6 {
+        assert!(written(&store, second, false, WriteResult::Unknown { error: error() }).await);
+        assert!(written(&store, second, false, WriteResult::Refused { error: error() }).await);
+    }
+    assert!(written(&store, 10, false, WriteResult::Applied).await);
 }
 
 fn held_item(n: u8, plan: &str) -> HeldItem {
