@@ -86,7 +86,11 @@ pub enum Task {
     /// Carry out exactly the plan with this hash, even in observe mode; another plan is skipped.
     Apply { plan: String },
     /// Take these writes back, each only where CXone still shows what was written (`before`).
-    Undo { changes: Vec<Change> },
+    Undo {
+        changes: Vec<Change>,
+        /// The kind of evidence of a deactivation among them.
+        evidence: Option<String>,
+    },
     /// Write Entra's value over what somebody changed in CXone.
     Revert { attributes: BTreeSet<Attribute> },
 }
@@ -108,6 +112,9 @@ impl Task {
 pub struct Restraint {
     pub forbids: Forbidden,
     pub why: RestraintReason,
+    /// Of an account that must not be turned off: on which kind of evidence. On another it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     pub by: String,
     pub at: Timestamp,
 }

@@ -14,6 +14,9 @@ pub const ABSENT_TWICE_APART: Duration = Duration::from_secs(600);
 /// one group to another is in neither for a moment, and replicas lag.
 pub const OUT_OF_SCOPE_TWICE_APART: Duration = Duration::from_secs(300);
 
+/// The code of evidence that somebody is out of scope.
+pub const OUT_OF_SCOPE: &str = "out_of_scope";
+
 /// A positive observation, kept with the history of the deactivation it justified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -83,7 +86,7 @@ impl Evidence {
             Kind::InDeletedItems => "in_deleted_items",
             Kind::RemovedInDelta { .. } => "removed_in_delta",
             Kind::AbsentTwice { .. } => "absent_twice",
-            Kind::OutOfScope { .. } => "out_of_scope",
+            Kind::OutOfScope { .. } => OUT_OF_SCOPE,
         }
     }
 
@@ -150,8 +153,8 @@ impl OutOfScope {
         self.seen_at
     }
 
-    /// Evidence, if the user was out of scope by a look at `first` too, at least
-    /// [`OUT_OF_SCOPE_TWICE_APART`] before this one; else this sighting again.
+    /// Evidence, if a look at `first` found the user out of scope too, and all that this sighting rests on
+    /// was read at least [`OUT_OF_SCOPE_TWICE_APART`] after it; else this sighting again.
     pub fn confirmed(self, first: Option<Timestamp>) -> Result<Evidence, Self> {
         match first {
             Some(first) if is_apart(first, self.seen_at, OUT_OF_SCOPE_TWICE_APART) => {

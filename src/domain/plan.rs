@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::case::{Forbidden, Restraint};
 use super::conflict::{Decision, Why, resolve};
-use super::evidence::{Evidence, OutOfScope};
+use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope};
 use super::guard::{Guarded, Spend};
 use super::link::{Baseline, Link};
 use super::patch::{self, fit, same};
@@ -304,14 +304,19 @@ fn leaver(
         _ => return plan(Action::Nothing, Reason::ActiveOwnedByCxone),
     }
     let off = Some(Value::Flag(false));
-    if let Some(restraint) = inputs.restraints.iter().find(|it| forbids(it, Attribute::Active, off.as_ref()))
-    {
+    let code = evidence.as_ref().map_or(OUT_OF_SCOPE, Evidence::code);
+    // Who was kept although out of scope is not kept when they are disabled.
+    let is_about = |it: &&Restraint| it.evidence.as_deref().is_none_or(|about| about == code);
+    let mut forbidding = inputs.restraints.iter().filter(is_about);
+    if let Some(restraint) = forbidding.find(|it| forbids(it, Attribute::Active, off.as_ref())) {
         return plan(Action::Nothing, Reason::Restrained(words_of(restraint)));
     }
     let evidence = match evidence {
         Ok(evidence) => evidence,
         Err(sighting) => {
-            let since = inputs.out_of_scope_since.unwrap_or(sighting.seen_at()).min(sighting.seen_at());
+            // From this look, not from the reading it rests on: the groups may have been read long ago,
+            // and one of them anew a moment ago.
+            let since = inputs.out_of_scope_since.unwrap_or(inputs.now).min(inputs.now);
             return plan(Action::Confirm { since }, Reason::OutOfScopeOnce(sighting.rule().to_owned()));
         }
     };
@@ -499,7 +504,7 @@ pub fn undo(rules: &Rules, inputs: &Inputs<'_>, changes: &[Change]) -> (Plan, Ve
         Ok(None) => return (plan(Action::Nothing, Reason::NothingToLeave), Vec::new()),
         Err(stop) => return (*stop, Vec::new()),
     };
-    let undo::Inverse { changes, skipped } = undo::still_standing(changes, &shown.attributes);
+    let undo::Inverse { changes, skipped, .. } = undo::still_standing(changes, &shown.attributes);
     let turns_on = |change: &Change| change.attribute == Attribute::Active;
     let action = match &changes {
         none if none.is_empty() => Action::Nothing,

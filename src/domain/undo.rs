@@ -15,6 +15,8 @@ pub struct Inverse {
     /// From what was written last (`before`) to what was there first (`after`).
     pub changes: Vec<Change>,
     pub skipped: Vec<Skipped>,
+    /// The kind of evidence of the newest deactivation among the writes.
+    pub evidence: Option<String>,
 }
 
 /// What is left as it is, and why.
@@ -55,6 +57,9 @@ pub fn inverse(writes: &[Write]) -> Inverse {
             let created = |change: &Change| Skipped { attribute: change.attribute, code: UndoSkip::Created };
             inverse.skipped.extend(write.changes.iter().map(created));
             continue;
+        }
+        if inverse.evidence.is_none() {
+            inverse.evidence = write.evidence.as_ref().map(|evidence| evidence.code().to_owned());
         }
         for change in &write.changes {
             let earlier = changes.get(&change.attribute);

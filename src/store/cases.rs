@@ -137,6 +137,7 @@ pub(super) fn rule(tx: &Writing, ruling: &Ruling, now: Timestamp) -> Result<Rule
                 let restraints = forbidding(&item.changes).into_iter().map(|forbids| Restraint {
                     forbids,
                     why: RestraintReason::Rejected,
+                    evidence: item.evidence.as_ref().map(|evidence| evidence.code().to_owned()),
                     by: by.clone(),
                     at: now,
                 });

@@ -92,6 +92,7 @@ impl Worker {
                 }
                 if let Some(held) = &held {
                     self.hold(job, Some(&shown.view.id), held, &mut outcome);
+                    self.go_on_if_approved(job, look, &mut outcome);
                 }
                 outcome
             }
@@ -191,6 +192,18 @@ impl Worker {
         }));
         if let Settlement::Done { .. } = outcome.settlement {
             outcome.settlement = Settlement::Hold { code: GUARD, error: words.clone() };
+        }
+    }
+
+    /// What was approved was held together with something newer: by itself it may go at once.
+    fn go_on_if_approved(&self, job: &Job, look: &Look, outcome: &mut Outcome) {
+        let now = self.clock.now();
+        let Some(Some(held)) = &outcome.case.held else { return };
+        let earlier = job.attempts <= 1
+            && look.case.approval.as_ref().is_some_and(|approval| approval.covers(&held.plan, now));
+        if let (true, Settlement::Hold { error, .. }) = (earlier, &outcome.settlement) {
+            let error = error.clone();
+            outcome.settlement = Settlement::Again { due_at: now, counts: true, error };
         }
     }
 

@@ -59,7 +59,7 @@ impl Worker {
         match &work.task {
             // Of somebody who cannot be seen clearly nothing is known in CXone either.
             _ if matches!(look.source, Source::Unknown) => by_the_rules(None),
-            Task::Undo { changes } => {
+            Task::Undo { changes, .. } => {
                 let (plan, skipped) = plan::undo(rules, &inputs(&nothing), changes);
                 Decided { plan, work: Some(work), skipped, dropped: None }
             }

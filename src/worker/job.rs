@@ -158,10 +158,11 @@ impl Worker {
     pub(super) fn end_order(&self, decided: &Decided, shown: &Attributes, outcome: &mut Outcome) {
         let Some(work) = &decided.work else { return };
         outcome.case.work_done = Some(work.batch.clone());
-        if let Task::Undo { changes } = &work.task {
+        if let Task::Undo { changes, evidence } = &work.task {
             let restraint = |forbids| Restraint {
                 forbids,
                 why: RestraintReason::Undone,
+                evidence: evidence.clone(),
                 by: work.by.clone(),
                 at: self.clock.now(),
             };

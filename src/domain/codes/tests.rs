@@ -91,7 +91,7 @@ fn every_code_of_the_program_is_in_the_list_and_no_other() {
     assert!(codes(Place::Skipped).is_superset(&skips.into()));
     let tasks = [
         Task::Apply { plan: String::new() },
-        Task::Undo { changes: Vec::new() },
+        Task::Undo { changes: Vec::new(), evidence: None },
         Task::Revert { attributes: BTreeSet::new() },
     ];
     assert!(codes(Place::Remark).is_superset(&tasks.iter().map(Task::name).collect()));

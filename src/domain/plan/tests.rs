@@ -1,3 +1,5 @@
+mod operators;
+
 use proptest::prelude::*;
 
 use super::*;

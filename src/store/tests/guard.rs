@@ -219,7 +219,10 @@ async fn what_is_rejected_is_forbidden_until_it_is_lifted() {
     let case = store.case(user(1)).await.unwrap().unwrap();
     let forbids = Forbidden::Value { attribute: Attribute::Active, value: Some(Value::Flag(false)) };
     let by = "ana".to_owned();
-    assert_eq!(case.restraints, [Restraint { forbids, why: RestraintReason::Rejected, by, at: at(20) }]);
+    assert_eq!(
+        case.restraints,
+        [Restraint { forbids, why: RestraintReason::Rejected, evidence: None, by, at: at(20) }]
+    );
     assert_eq!(store.lift(user(1), "ben".to_owned(), at(30)).await.unwrap(), 1);
     assert_eq!(store.case(user(1)).await.unwrap(), None, "an empty case is not kept");
     assert_eq!(store.lift(user(1), "ben".to_owned(), at(30)).await.unwrap(), 0);
