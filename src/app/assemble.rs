@@ -1,6 +1,5 @@
 //! Config → App: every part is made here, once, from its own part of the configuration.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::web::operations::Operations;
 use crate::web::{Access, PrivateState, PublicState, private_router, public_router};
-use crate::worker::{LEARNED_MEMO, Parts, Settings, WebhookUrls, Worker};
+use crate::worker::{InForce, LEARNED_MEMO, Parts, Settings, WebhookUrls, Worker};
 
 use super::{App, Environment, token};
 
@@ -79,18 +78,17 @@ impl App {
         let cxone = Cxone::new(cxone_settings, learned, transport.clone(), clock.clone(), metrics.clone());
 
         let settings = worker_settings(&service, &sync, &guard, rules, trust_baseline_for)?;
-        let worker = Worker::new(Parts {
-            settings,
+        let in_force = InForce { settings: Arc::new(settings), graph, cxone };
+        let parts = Parts {
             store: store.clone(),
-            graph,
-            cxone,
             verifier: verifier.clone(),
             clock: clock.clone(),
             random,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             metrics: metrics.clone(),
-        });
+        };
+        let worker = Worker::new(in_force, parts);
 
         let (operations, asked) = Operations::channel();
         let private = |access| {
@@ -113,13 +111,6 @@ impl App {
         });
         Ok(Self { service, store, worker, transport, asked, public, private, local, tasks, ended, shutdown })
     }
-}
-
-/// Every source attribute that a mapping or a rule of the scope reads.
-fn properties(rules: &Rules) -> BTreeSet<String> {
-    let mapped = rules.attributes.values().filter_map(|rule| rule.from.as_ref());
-    let scoped = rules.scope.rules.iter().map(|rule| &rule.condition);
-    mapped.chain(scoped).flat_map(|expression| expression.properties()).collect()
 }
 
 fn graph_settings(graph: &config::Graph, rules: &Rules) -> anyhow::Result<graph::Settings> {
@@ -148,7 +139,7 @@ fn graph_settings(graph: &config::Graph, rules: &Rules) -> anyhow::Result<graph:
         login_url: graph.login_url.clone(),
         tenant_id: graph.tenant_id.clone(),
         credential,
-        properties: properties(rules),
+        properties: rules.properties(),
         max_connections: graph.max_connections,
     })
 }

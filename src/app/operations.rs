@@ -23,7 +23,7 @@ type Answer = Result<Json, OperationError>;
 /// Answers until nobody can ask any more, each question in a task of its own.
 pub async fn answer_all(worker: Worker, transport: Transport, mut asked: mpsc::Receiver<Operation>) {
     while let Some(operation) = asked.recv().await {
-        let (worker, transport) = (worker.clone(), transport.clone());
+        let (worker, transport) = (worker.present(), transport.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
             let (answer, reply) = match operation {

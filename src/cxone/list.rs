@@ -92,7 +92,7 @@ impl Cxone {
 
     /// One page; `None` when the target refuses to list so.
     async fn page(&self, filter: Option<&str>, start: usize) -> Result<Option<Page>, Error> {
-        let mut url = self.0.scim.url(["Users"]);
+        let mut url = self.inner.scim.url(["Users"]);
         let filter = filter.map(|filter| filter::query(filter) + "&").unwrap_or_default();
         url.set_query(Some(&format!("{filter}startIndex={start}&count={PAGE}")));
         let response = self.send(Request::new(Method::GET, url)).await?;

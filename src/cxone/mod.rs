@@ -83,14 +83,16 @@ pub enum Search {
 
 /// A client of one tenant. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Cxone(Arc<Inner>);
+pub struct Cxone {
+    inner: Arc<Inner>,
+    roles: Arc<RoleNames>,
+}
 
 #[derive(Debug)]
 struct Inner {
     scim: Api,
     tokens: Tokens,
     dialect: DialectChoice,
-    roles: RoleNames,
     learned: Mutex<Learned>,
     /// The target does not take SCIM's media type.
     takes_plain_json: AtomicBool,
@@ -107,9 +109,15 @@ impl Cxone {
         let Settings { scim_url, auth, max_connections, dialect, role_names } = settings;
         let tokens = Tokens::new(auth, transport.clone(), clock.clone(), metrics.clone());
         let scim = Api::new("cxone", scim_url, transport, max_connections, clock, metrics);
-        let roles = RoleNames::new(role_names);
         let (learned, takes_plain_json) = (Mutex::new(learned), AtomicBool::new(false));
-        Self(Arc::new(Inner { scim, tokens, dialect, roles, learned, takes_plain_json }))
+        let inner = Arc::new(Inner { scim, tokens, dialect, learned, takes_plain_json });
+        Self { inner, roles: Arc::new(RoleNames::new(role_names)) }
+    }
+
+    /// The same client, but for the names by which it knows roles. Whoever holds the old one goes on
+    /// knowing the old ones.
+    pub fn knowing_roles(&self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { inner: self.inner.clone(), roles: Arc::new(RoleNames::new(names)) }
     }
 
     /// What is known of the target by now.
@@ -119,17 +127,17 @@ impl Cxone {
 
     /// When CXone, or its token endpoint, may be asked again, if it asked us to wait.
     pub fn closed_until(&self) -> Option<Timestamp> {
-        self.0.scim.closed_until().max(self.0.tokens.closed_until())
+        self.inner.scim.closed_until().max(self.inner.tokens.closed_until())
     }
 
     /// How many requests may be under way at present.
     pub fn concurrency(&self) -> usize {
-        self.0.scim.concurrency()
+        self.inner.scim.concurrency()
     }
 
     /// Gets a token, or says why there is none.
     pub async fn authorize(&self) -> Result<(), Error> {
-        self.0.tokens.authorization().await.map(drop)
+        self.inner.tokens.authorization().await.map(drop)
     }
 
     /// Reads a user. Absent only if CXone says so in SCIM's own words.
@@ -157,12 +165,12 @@ impl Cxone {
         // Remembered only if it was the filter that was refused, in so many words, and every time.
         let mut is_final = filter::is_plain(value);
         for filter in filter::filters(key, value) {
-            let mut url = self.0.scim.url(["Users"]);
+            let mut url = self.inner.scim.url(["Users"]);
             url.set_query(Some(&filter::query(&filter)));
             let response = self.send(Request::new(Method::GET, url)).await?;
             match response.status {
                 StatusCode::OK => {
-                    return match filter::judge(&response.body, key, value, &self.0.roles)? {
+                    return match filter::judge(&response.body, key, value, &self.roles)? {
                         Hits::None => Ok(Search::None),
                         Hits::Many(n) => Ok(Search::Many(n)),
                         Hits::One(id) => self.complete(&id, key, value).await,
@@ -197,7 +205,7 @@ impl Cxone {
     /// and must be looked for before another try.
     pub async fn create(&self, attributes: &Attributes) -> Result<User, Error> {
         let body = merge::created(attributes);
-        let response = self.write(Method::POST, self.0.scim.url(["Users"]), None, &body).await?;
+        let response = self.write(Method::POST, self.inner.scim.url(["Users"]), None, &body).await?;
         if !response.status.is_success() {
             return Err(unsuccessful(&response, "the new user"));
         }
@@ -219,19 +227,19 @@ impl Cxone {
     }
 
     fn knowledge(&self) -> MutexGuard<'_, Learned> {
-        self.0.learned.lock().expect("no panic while the knowledge is held")
+        self.inner.learned.lock().expect("no panic while the knowledge is held")
     }
 
     fn user_url(&self, id: &ScimId) -> Result<Url, Error> {
         if wire::is_id(&id.0) {
-            Ok(self.0.scim.url(["Users", &id.0]))
+            Ok(self.inner.scim.url(["Users", &id.0]))
         } else {
             Err(Error::Malformed { asked: "anything", what: "the id we have cannot be asked for".to_owned() })
         }
     }
 
     fn read(&self, response: &Response) -> Result<User, Error> {
-        let mut user = User::read(&response.body, &self.0.roles)?;
+        let mut user = User::read(&response.body, &self.roles)?;
         let header = response.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
         user.etag = header.map(str::to_owned).or(user.etag);
         Ok(user)
@@ -263,7 +271,7 @@ impl Cxone {
             }
             request
         };
-        if self.0.takes_plain_json.load(Ordering::Relaxed) {
+        if self.inner.takes_plain_json.load(Ordering::Relaxed) {
             return self.send(request(PLAIN_JSON)).await;
         }
         let response = self.send(request(SCIM_JSON)).await?;
@@ -272,7 +280,7 @@ impl Cxone {
         }
         let response = self.send(request(PLAIN_JSON)).await?;
         if response.status != StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            self.0.takes_plain_json.store(true, Ordering::Relaxed);
+            self.inner.takes_plain_json.store(true, Ordering::Relaxed);
         }
         Ok(response)
     }
@@ -281,14 +289,14 @@ impl Cxone {
     async fn send(&self, request: Request) -> Result<Response, Error> {
         let accept = HeaderValue::from_static("application/scim+json, application/json");
         let request = request.header(header::ACCEPT, accept);
-        let authorization = self.0.tokens.authorization().await?;
+        let authorization = self.inner.tokens.authorization().await?;
         let with = |token: &HeaderValue| request.clone().header(header::AUTHORIZATION, token.clone());
-        let response = self.0.scim.send(with(&authorization)).await?;
+        let response = self.inner.scim.send(with(&authorization)).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let other = self.0.tokens.instead_of(&authorization).await?.ok_or(Error::Unauthorized)?;
-        let response = self.0.scim.send(with(&other)).await?;
+        let other = self.inner.tokens.instead_of(&authorization).await?.ok_or(Error::Unauthorized)?;
+        let response = self.inner.scim.send(with(&other)).await?;
         if response.status == StatusCode::UNAUTHORIZED { Err(Error::Unauthorized) } else { Ok(response) }
     }
 }

@@ -36,7 +36,7 @@ impl Cxone {
     pub fn preview(&self, intent: Intent<'_>) -> Result<Option<Draft>, Error> {
         let (method, url, body) = match intent {
             Intent::Create(attributes) => {
-                (Method::POST, self.0.scim.url(["Users"]), merge::created(attributes))
+                (Method::POST, self.inner.scim.url(["Users"]), merge::created(attributes))
             }
             Intent::Update(user, changes) => {
                 let Some(raw) = user.raw.as_object() else {
@@ -44,7 +44,7 @@ impl Cxone {
                     return Err(Error::Malformed { asked: "the user to change", what });
                 };
                 let (_, dialects) = self.dialects();
-                let Some(update) = dialect::update(raw, changes, dialects[0], &self.0.roles) else {
+                let Some(update) = dialect::update(raw, changes, dialects[0], &self.roles) else {
                     return Ok(None);
                 };
                 (update.method, self.user_url(&user.view.id)?, update.body)

@@ -36,7 +36,7 @@ impl Cxone {
         let (mut tried, mut ignored, mut rejection) = (Vec::<Update>::new(), None, None);
         let (mut without_patch, mut to_remember) = (false, true);
         for &dialect in dialects {
-            let Some(update) = dialect::update(raw, changes, dialect, &self.0.roles) else {
+            let Some(update) = dialect::update(raw, changes, dialect, &self.roles) else {
                 return Ok(Some(user.clone()));
             };
             if tried.contains(&update) || (without_patch && update.method == Method::PATCH) {
@@ -76,7 +76,7 @@ impl Cxone {
 
     /// Whether the first has proven itself, or was configured; and all that may be tried.
     pub(super) fn dialects(&self) -> (bool, &'static [Dialect]) {
-        match (self.0.dialect, self.knowledge().dialect) {
+        match (self.inner.dialect, self.knowledge().dialect) {
             (DialectChoice::Fixed(dialect), _) => (true, &from(dialect)[..1]),
             (DialectChoice::Auto, Some(dialect)) => (true, from(dialect)),
             (DialectChoice::Auto, None) => (false, from(Dialect::Rfc7644)),
@@ -84,7 +84,8 @@ impl Cxone {
     }
 
     fn remember(&self, dialect: Dialect) {
-        if self.0.dialect == DialectChoice::Auto && self.knowledge().dialect.replace(dialect) != Some(dialect)
+        if self.inner.dialect == DialectChoice::Auto
+            && self.knowledge().dialect.replace(dialect) != Some(dialect)
         {
             tracing::info!(dialect = dialect.name(), "CXone understands the dialect {}", dialect.name());
         }

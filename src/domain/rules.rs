@@ -52,6 +52,13 @@ impl Protected {
 }
 
 impl Rules {
+    /// Every source attribute that a mapping or a rule of the scope reads.
+    pub fn properties(&self) -> BTreeSet<String> {
+        let mapped = self.attributes.values().filter_map(|rule| rule.from.as_ref());
+        let scoped = self.scope.rules.iter().map(|rule| &rule.condition);
+        mapped.chain(scoped).flat_map(|expression| expression.properties()).collect()
+    }
+
     /// The groups whose members matter: those of the scope, and those of the role table when roles
     /// are ours to give.
     pub fn relevant_groups(&self) -> BTreeSet<GroupId> {

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::users::READ_USER;
+use super::selection::Selection;
+use super::users::{READ_USER, read_user};
 use super::{Error, Graph, wire};
 use crate::domain::observed::Observed;
 use crate::domain::user::{SourceUser, UserId};
@@ -40,6 +41,9 @@ struct Waiting {
 #[derive(Debug)]
 struct Asked {
     id: UserId,
+    /// Callers that travel together may want different attributes: settings are exchanged while we
+    /// run.
+    selection: Arc<Selection>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -65,36 +69,35 @@ impl Graph {
     pub(super) async fn read_in_batch(&self, id: UserId) -> Answer {
         let (reply, answer) = oneshot::channel();
         let collect = {
-            let mut waiting = self.0.batch.waiting.lock().expect("no panic while callers wait");
-            waiting.asked.push_back(Asked { id, reply });
+            let mut waiting = self.inner.batch.waiting.lock().expect("no panic while callers wait");
+            waiting.asked.push_back(Asked { id, selection: self.selection.clone(), reply });
             !std::mem::replace(&mut waiting.collecting, true)
         };
         if collect {
             let graph = self.clone();
-            self.0.tasks.spawn(async move { graph.collect().await });
+            self.inner.tasks.spawn(async move { graph.collect().await });
         }
         answer.await.unwrap_or(Err(Error::Interrupted { doing: READ_USER }))
     }
 
     async fn collect(self) {
         loop {
-            let slot = self.0.batch.under_way.clone().acquire_owned().await.expect("it is never closed");
+            let slot = self.inner.batch.under_way.clone().acquire_owned().await.expect("it is never closed");
             // Everybody who is ready to run gets to ask before the doors close.
             tokio::task::yield_now().await;
-            let aboard = self.0.batch.board();
+            let aboard = self.inner.batch.board();
             if aboard.is_empty() {
                 return;
             }
             let graph = self.clone();
-            self.0.tasks.spawn(async move { graph.travel(aboard, slot).await });
+            self.inner.tasks.spawn(async move { graph.travel(aboard, slot).await });
         }
     }
 
     async fn travel(self, aboard: Vec<Asked>, _slot: OwnedSemaphorePermit) {
-        let ids: Vec<UserId> = aboard.iter().map(|asked| asked.id).collect();
-        let answers = match ids.as_slice() {
-            [id] => vec![self.read_alone(*id).await],
-            ids => self.read_together(ids).await,
+        let answers = match aboard.as_slice() {
+            [asked] => vec![self.read_alone(asked).await],
+            several => self.read_together(several).await,
         };
         for (asked, answer) in aboard.into_iter().zip(answers) {
             // A caller who has given up does not care.
@@ -102,17 +105,17 @@ impl Graph {
         }
     }
 
-    async fn read_alone(&self, id: UserId) -> Answer {
-        let url = self.url(["users", &id.to_string()], self.0.selection.query());
+    async fn read_alone(&self, Asked { id, selection, .. }: &Asked) -> Answer {
+        let url = self.url(["users", &id.to_string()], selection.query());
         let response = self.get(READ_USER, url).await?;
-        self.read_user(&response, Some(id))
+        read_user(selection, &response, Some(*id))
     }
 
-    /// One answer for each id, in the order of `ids`.
-    async fn read_together(&self, ids: &[UserId]) -> Vec<Answer> {
-        let answer = match self.ask_together(ids).await {
+    /// One answer for each, in the order of `aboard`.
+    async fn read_together(&self, aboard: &[Asked]) -> Vec<Answer> {
+        let answer = match self.ask_together(aboard).await {
             Ok(answer) => answer,
-            Err(error) => return ids.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return aboard.iter().map(|_| Err(error.clone())).collect(),
         };
         let mut answers: HashMap<String, Option<wire::BatchResponse>> = HashMap::new();
         for response in answer.responses {
@@ -121,25 +124,25 @@ impl Graph {
             answers.entry(id).and_modify(|slot| *slot = None).or_insert(Some(response));
         }
         let inner: Vec<Result<Response, Error>> =
-            (0..ids.len()).map(|n| read_inner(answers.remove(&n.to_string()).flatten())).collect();
+            (0..aboard.len()).map(|n| read_inner(answers.remove(&n.to_string()).flatten())).collect();
         let throttled = self.tell_of_throttling(&inner);
-        let one = |(response, id): (Result<Response, Error>, &UserId)| {
+        let one = |(response, asked): (Result<Response, Error>, &Asked)| {
             let response = response?;
-            match (&throttled, asks_to_wait(&response, self.0.clock.now())) {
+            match (&throttled, asks_to_wait(&response, self.inner.clock.now())) {
                 (Some(error), true) => Err(error.clone()),
-                _ => self.read_user(&response, Some(*id)),
+                _ => read_user(&asked.selection, &response, Some(asked.id)),
             }
         };
-        inner.into_iter().zip(ids).map(one).collect()
+        inner.into_iter().zip(aboard).map(one).collect()
     }
 
-    async fn ask_together(&self, ids: &[UserId]) -> Result<wire::BatchAnswer, Error> {
-        let request = |(n, id): (usize, &UserId)| wire::BatchRequest {
+    async fn ask_together(&self, aboard: &[Asked]) -> Result<wire::BatchAnswer, Error> {
+        let request = |(n, Asked { id, selection, .. }): (usize, &Asked)| wire::BatchRequest {
             id: n.to_string(),
             method: "GET",
-            url: format!("/users/{id}?{}", self.0.selection.query()),
+            url: format!("/users/{id}?{}", selection.query()),
         };
-        let requests = ids.iter().enumerate().map(request).collect();
+        let requests = aboard.iter().enumerate().map(request).collect();
         let body = serde_json::to_vec(&wire::Batch { requests }).expect("strings can be written as JSON");
         let request = Request::new(Method::POST, self.url(["$batch"], "")).body("application/json", body);
         let response = self.call(READ_USER, request).await?;
@@ -152,7 +155,7 @@ impl Graph {
 
     /// The whole API waits for as long as the item that was told to wait longest.
     fn tell_of_throttling(&self, inner: &[Result<Response, Error>]) -> Option<Error> {
-        let now = self.0.clock.now();
+        let now = self.inner.clock.now();
         let throttled = inner.iter().flatten().filter(|response| asks_to_wait(response, now));
         let longest = throttled.map(|response| retry_after(&response.headers, now)).max()?;
         Some(Error::outbound(READ_USER, self.api().throttled(longest)))

@@ -52,7 +52,7 @@ pub struct GroupItem {
 impl Graph {
     /// One page of changed users. Without a link, a full round begins: everybody is in it.
     pub async fn user_page(&self, link: Option<&str>) -> Result<Page<UserItem>, Error> {
-        let page = self.page("users", self.0.selection.query(), link).await?;
+        let page = self.page("users", self.selection.query(), link).await?;
         page.items_as(|object| self.user_item(&object))
     }
 
@@ -106,7 +106,7 @@ impl Graph {
         let id = id.parse().map_err(|error| Error::malformed(DOING, error))?;
         let removed = removed(object.get("@removed"));
         let disabled = object.get("accountEnabled") == Some(&Json::Bool(false));
-        let selection = &self.0.selection;
+        let selection = &self.selection;
         let whole = removed.is_none() && selection.is_whole(object);
         let details = whole.then(|| selection.read(DOING, object, Some(id)).ok()).flatten();
         Ok(UserItem { id, details, removed, disabled })

@@ -61,13 +61,15 @@ pub struct Settings {
 
 /// The client. Clones share the token, the gate and the batches.
 #[derive(Clone, Debug)]
-pub struct Graph(Arc<Inner>);
+pub struct Graph {
+    inner: Arc<Inner>,
+    selection: Arc<Selection>,
+}
 
 #[derive(Debug)]
 struct Inner {
     api: Api,
     tokens: Tokens,
-    selection: Selection,
     batch: Batch,
     clock: Clock,
     random: Random,
@@ -93,10 +95,17 @@ impl Graph {
             metrics.clone(),
             tasks.clone(),
         );
-        let selection = Selection::new(&settings.properties);
+        let selection = Arc::new(Selection::new(&settings.properties));
         let api =
             Api::new("graph", settings.base_url, transport, settings.max_connections, clock.clone(), metrics);
-        Self(Arc::new(Inner { api, tokens, selection, batch: Batch::default(), clock, random, tasks }))
+        let inner = Arc::new(Inner { api, tokens, batch: Batch::default(), clock, random, tasks });
+        Self { inner, selection }
+    }
+
+    /// The same client, but for which attributes it reads of every user. Whoever holds the old one
+    /// goes on reading the old ones.
+    pub fn selecting(&self, properties: &BTreeSet<String>) -> Self {
+        Self { inner: self.inner.clone(), selection: Arc::new(Selection::new(properties)) }
     }
 
     /// When Graph may be asked again, if it asked us to wait.
@@ -107,16 +116,16 @@ impl Graph {
     /// What is read of every user, as `$select=…`. A stored delta link goes on with the selection it
     /// was begun with: when this has changed, the round must be begun anew.
     pub fn selected(&self) -> &str {
-        self.0.selection.query()
+        self.selection.query()
     }
 
     /// Gets a token if there is none in service, and does nothing with it: for `doctor` and probes.
     pub async fn sign_in(&self) -> Result<(), Error> {
-        self.0.tokens.current().await.map(drop)
+        self.inner.tokens.current().await.map(drop)
     }
 
     fn api(&self) -> &Api {
-        &self.0.api
+        &self.inner.api
     }
 
     /// `segments` below the base address, with a query that is already encoded.
@@ -132,12 +141,12 @@ impl Graph {
 
     /// Sends with a token; on 401 once more with a fresh one. Any other status is `Ok`.
     async fn call(&self, doing: &'static str, request: Request) -> Result<Response, Error> {
-        let bearer = self.0.tokens.current().await?;
+        let bearer = self.inner.tokens.current().await?;
         let response = self.send(doing, &request, &bearer).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let bearer = self.0.tokens.replace(&bearer).await?;
+        let bearer = self.inner.tokens.replace(&bearer).await?;
         let response = self.send(doing, &request, &bearer).await?;
         if response.status == StatusCode::UNAUTHORIZED {
             return Err(Error::refusal(doing, &response));
@@ -147,7 +156,7 @@ impl Graph {
 
     async fn send(&self, doing: &'static str, request: &Request, bearer: &Bearer) -> Result<Response, Error> {
         // Support asks for this id; it is new for every request, a repeated one included.
-        let id = HeaderValue::from_str(&self.0.random.guid().to_string()).expect("a GUID is ASCII");
+        let id = HeaderValue::from_str(&self.inner.random.guid().to_string()).expect("a GUID is ASCII");
         let request = request
             .clone()
             .header(CLIENT_REQUEST_ID, id)

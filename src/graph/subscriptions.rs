@@ -99,7 +99,7 @@ impl Graph {
         }
         let notification_url = made.notification_url.unwrap_or_else(|| new.notification_url.clone());
         let expires_at = read_time(CREATE, made.expiration_date_time.as_deref())?;
-        let (id, resource, renewed_at) = (made.id, new.resource, self.0.clock.now());
+        let (id, resource, renewed_at) = (made.id, new.resource, self.inner.clock.now());
         Ok(Created::Made(Subscription { id, resource, notification_url, expires_at, renewed_at }))
     }
 
@@ -121,7 +121,7 @@ impl Graph {
             return Err(Error::malformed(RENEW, "the answer is about another subscription"));
         }
         let expires_at = read_time(RENEW, renewed.expiration_date_time.as_deref())?;
-        let renewed_at = self.0.clock.now();
+        let renewed_at = self.inner.clock.now();
         Ok(Observed::Present(Subscription { expires_at, renewed_at, ..subscription.clone() }))
     }
 
@@ -139,7 +139,7 @@ impl Graph {
         let said = |text: Option<String>| text.filter(|text| !text.is_empty());
         let subscription = Subscription {
             expires_at: read_time(LIST, item.expiration_date_time.as_deref())?,
-            renewed_at: self.0.clock.now(),
+            renewed_at: self.inner.clock.now(),
             notification_url: item.notification_url.unwrap_or_default(),
             id: item.id,
             resource,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::selection::read_id;
+use super::selection::{Selection, read_id};
 use super::wire::{Fault, Object};
 use super::{Error, Graph};
 use crate::domain::evidence::DeletedItem;
@@ -35,8 +35,8 @@ impl Graph {
         // A path segment that begins with `$` would be a system resource such as `$count`.
         let quoted = format!("users('{}')", name.replace('\'', "''"));
         let segments = if name.starts_with('$') { vec![quoted.as_str()] } else { vec!["users", name] };
-        let response = self.get(READ_USER, self.url(segments, self.0.selection.query())).await?;
-        self.read_user(&response, None)
+        let response = self.get(READ_USER, self.url(segments, self.selection.query())).await?;
+        read_user(&self.selection, &response, None)
     }
 
     /// Looks among the deleted items of the directory, where users stay for 30 days.
@@ -57,23 +57,22 @@ impl Graph {
         read_id(READ_DELETED, &object, Some(id))?;
         Ok(Observed::Present(DeletedItem { id }))
     }
+}
 
-    /// What an answer says, be it of a GET or of an item in a batch.
-    pub(super) fn read_user(
-        &self,
-        response: &Response,
-        asked: Option<UserId>,
-    ) -> Result<Observed<SourceUser>, Error> {
-        if is_absent(response) {
-            return Ok(Observed::Absent);
-        }
-        if response.status != StatusCode::OK {
-            return Err(Error::refusal(READ_USER, response));
-        }
-        let object = read_object(READ_USER, &response.body)?;
-        let user = self.0.selection.read(READ_USER, &object, asked)?;
-        Ok(Observed::Present(user))
+/// What an answer says, be it of a GET or of an item in a batch.
+pub(super) fn read_user(
+    selection: &Selection,
+    response: &Response,
+    asked: Option<UserId>,
+) -> Result<Observed<SourceUser>, Error> {
+    if is_absent(response) {
+        return Ok(Observed::Absent);
     }
+    if response.status != StatusCode::OK {
+        return Err(Error::refusal(READ_USER, response));
+    }
+    let object = read_object(READ_USER, &response.body)?;
+    selection.read(READ_USER, &object, asked).map(Observed::Present)
 }
 
 /// Only the directory's own words count: a 404 of a proxy or of a wrong path proves nothing, and

@@ -228,6 +228,21 @@ pub(super) fn membership(tx: &impl Reading, user: UserId) -> Result<Membership, 
     Ok(Membership { groups, complete: nesting.is_complete(), read_at: nesting.read_at() })
 }
 
+pub(super) fn membership_among(
+    tx: &impl Reading,
+    user: UserId,
+    named: &BTreeSet<GroupId>,
+) -> Result<Membership, Fault> {
+    let membership = membership(tx, user)?;
+    let groups = tx.read(GROUPS)?;
+    for group in named {
+        if groups.get(group.as_bytes())?.is_none() {
+            return Ok(Membership { complete: false, ..membership });
+        }
+    }
+    Ok(membership)
+}
+
 /// Every way from a group the user is directly in up to a root, at most [`MOST_PATHS`].
 pub(super) fn paths(tx: &impl Reading, user: UserId) -> Result<Vec<Vec<GroupId>>, Fault> {
     let nesting = Nesting::load(tx)?;

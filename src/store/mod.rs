@@ -485,6 +485,12 @@ impl Store {
         self.read("reading a membership", move |tx| groups::membership(tx, user)).await
     }
 
+    /// As [`Store::membership`], for whoever decides by the groups in `named`: complete only if all of
+    /// them are kept. Rules and kept groups are exchanged one after the other.
+    pub async fn membership_among(&self, user: UserId, named: BTreeSet<GroupId>) -> Result<Membership> {
+        self.read("reading a membership", move |tx| groups::membership_among(tx, user, &named)).await
+    }
+
     /// The ways by which a user is in the configured groups: each from the group they are directly in up
     /// to a configured one. At most 100.
     pub async fn membership_paths(&self, user: UserId) -> Result<Vec<Vec<GroupId>>> {

@@ -308,7 +308,7 @@ impl Worker {
                 }
             },
         };
-        let membership = self.store.membership(user).await?;
+        let membership = self.membership(user).await?;
         if !membership.complete {
             return Err(NotAdopted::GroupsUnread(
                 "the groups have not all been read yet: try again in a minute".to_owned(),
@@ -451,7 +451,7 @@ impl Worker {
                 Err(stopped) => return failed(of_one_user(stopped)?.words()),
             },
         };
-        let membership = self.store.membership(user).await?;
+        let membership = self.membership(user).await?;
         let (rules, now) = (&self.settings.rules, self.clock.now());
         let print = fingerprint(&person.source);
         match adopt::pair(rules, &person.source, &membership, &shown, now, print) {

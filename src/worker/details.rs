@@ -15,7 +15,15 @@ const FRESH_FOR: Duration = Duration::from_secs(60);
 const MOST: usize = 20_000;
 
 #[derive(Debug, Default)]
-pub struct Details(Mutex<HashMap<UserId, Seen>>);
+pub struct Details(Mutex<Shown>);
+
+/// What one selection of attributes showed. With another, all of it is worth nothing: an attribute
+/// that was not asked for looks as if it were not set.
+#[derive(Debug, Default)]
+struct Shown {
+    selected: String,
+    users: HashMap<UserId, Seen>,
+}
 
 #[derive(Debug)]
 struct Seen {
@@ -25,12 +33,17 @@ struct Seen {
 }
 
 impl Details {
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Seen>> {
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
         self.0.lock().expect("no panic while the details are held")
     }
 
-    pub fn remember(&self, user: SourceUser, asked_at: Timestamp) {
-        let mut seen = self.seen();
+    /// `selected`: the attributes that were asked for.
+    pub fn remember(&self, user: SourceUser, asked_at: Timestamp, selected: &str) {
+        let mut shown = self.shown();
+        if shown.selected != selected {
+            *shown = Shown { selected: selected.to_owned(), users: HashMap::new() };
+        }
+        let seen = &mut shown.users;
         if seen.len() >= MOST {
             seen.retain(|_, old| until(old.asked_at, asked_at) <= FRESH_FOR);
         }
@@ -39,10 +52,20 @@ impl Details {
         }
     }
 
-    /// Takes the details of a user if they were asked for after `latest_news_at`: older ones may
-    /// not know what the news is about.
-    pub fn take(&self, user: UserId, latest_news_at: Timestamp, now: Timestamp) -> Option<SourceUser> {
-        let seen = self.seen().remove(&user)?;
+    /// Takes the details of a user if all that is `selected` was asked for, after `latest_news_at`:
+    /// older ones may not know what the news is about.
+    pub fn take(
+        &self,
+        user: UserId,
+        latest_news_at: Timestamp,
+        now: Timestamp,
+        selected: &str,
+    ) -> Option<SourceUser> {
+        let mut shown = self.shown();
+        if shown.selected != selected {
+            return None;
+        }
+        let seen = shown.users.remove(&user)?;
         let fresh = until(seen.asked_at, now) <= FRESH_FOR && seen.asked_at >= latest_news_at;
         fresh.then_some(seen.user)
     }
@@ -60,17 +83,29 @@ mod tests {
         let user = SourceUser { id, enabled: true, properties: Default::default() };
         let details = Details::default();
         let check = |asked, news, now, expected| {
-            details.remember(user.clone(), at(asked));
+            details.remember(user.clone(), at(asked), "id");
             assert_eq!(
-                details.take(id, at(news), at(now)).is_some(),
+                details.take(id, at(news), at(now), "id").is_some(),
                 expected,
                 "asked {asked} news {news} now {now}"
             );
-            assert_eq!(details.take(id, at(news), at(now)), None);
+            assert_eq!(details.take(id, at(news), at(now), "id"), None);
         };
         check(10, 9, 11, true);
         check(10, 10, 11, true);
         check(10, 11, 12, false);
         check(10, 9, 71, false);
+    }
+
+    #[test]
+    fn details_of_another_selection_are_not_used() {
+        let user =
+            SourceUser { id: UserId::from_bytes([7; 16]), enabled: true, properties: Default::default() };
+        let (details, now) = (Details::default(), Timestamp::UNIX_EPOCH);
+        details.remember(user.clone(), now, "id");
+        assert_eq!(details.take(user.id, now, now, "id,mail"), None);
+        details.remember(user.clone(), now, "id,mail");
+        assert_eq!(details.take(user.id, now, now, "id"), None);
+        assert_eq!(details.take(user.id, now, now, "id,mail"), Some(user));
     }
 }

@@ -20,7 +20,7 @@ impl Worker {
         let history = self.store.history(Some(user), None, SHOWN).await?;
         let remarks = self.store.remarks(Some(user), SHOWN).await?;
         let news = self.store.news_of(user, SHOWN).await?;
-        let membership = self.store.membership(user).await?;
+        let membership = self.membership(user).await?;
         let paths = self.store.membership_paths(user).await?;
         let link = self.store.link(user).await?;
         let looked = self.look_and_decide(user).await;

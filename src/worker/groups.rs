@@ -9,7 +9,7 @@ use crate::clock::{later, until};
 use crate::domain::observed::Observed;
 use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome};
 use crate::domain::retry::Failure;
-use crate::domain::user::GroupId;
+use crate::domain::user::{GroupId, Membership, UserId};
 
 use super::Worker;
 use super::failure::{Fault, GRAPH, Stopped};
@@ -29,6 +29,12 @@ impl Worker {
             self.store.schedule(Chore::Group(group), now, now).await?;
         }
         Ok(())
+    }
+
+    /// The groups that matter to our rules and have the user. While others are being kept than those
+    /// rules name (the configuration is being exchanged), it is not complete.
+    pub(super) async fn membership(&self, user: UserId) -> Result<Membership, crate::store::Error> {
+        self.store.membership_among(user, self.settings.rules.relevant_groups()).await
     }
 
     /// Reads a group's direct members, to the end or not at all, and marks who joined and who left.

@@ -82,7 +82,7 @@ impl Known {
 impl Worker {
     pub(super) async fn look(&self, user: UserId, known: Known) -> Result<Look, Stopped> {
         let (source, absent_since) = self.look_at_source(user, known).await?;
-        let membership = self.store.membership(user).await?;
+        let membership = self.membership(user).await?;
         let link = self.store.link(user).await?;
         let case = self.store.case(user).await?.unwrap_or_default();
         let Seen { target, found, held } =
@@ -97,7 +97,7 @@ impl Worker {
     ) -> Result<(Source, Option<jiff::Timestamp>), Stopped> {
         let now = self.clock.now();
         if let Some(news_at) = known.latest_news_at
-            && let Some(details) = self.running.details.take(user, news_at, now)
+            && let Some(details) = self.running.details.take(user, news_at, now, self.graph.selected())
         {
             return Ok((Source::Present(details), None));
         }

@@ -10,6 +10,9 @@
 //!   transaction of the store ([`act`]).
 //! - Two people are matched to one account at once: whoever comes second waits until the store says
 //!   whose it is ([`accounts`]).
+//! - The settings are exchanged while jobs and chores run: each takes what is in force once, at its
+//!   beginning, and never sees two rule sets ([`Worker::present`]). What it may have left behind by
+//!   the old ones is looked at again by the new ones.
 //! - The process dies between a write and its settlement: the next start looks again and finds
 //!   nothing to do.
 
@@ -31,7 +34,7 @@ mod rounds;
 mod subscriptions;
 mod upkeep;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -88,13 +91,19 @@ pub struct WebhookUrls {
     pub lifecycle: Url,
 }
 
-/// The parts a worker works with.
-#[derive(Debug)]
-pub struct Parts {
-    pub settings: Settings,
-    pub store: Store,
+/// What the configuration may exchange while the worker runs. The clients belong to it, because which
+/// attributes and which roles they know follows from the rules.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    pub settings: Arc<Settings>,
     pub graph: Graph,
     pub cxone: Cxone,
+}
+
+/// The parts a worker works with for as long as it lives.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
     pub verifier: Arc<Verifier>,
     pub clock: Clock,
     pub random: Random,
@@ -118,12 +127,19 @@ struct Running {
     /// Renewing and creating subscriptions, one at a time: an operator's command and the watch
     /// must not both create one.
     subscriptions: Mutex<()>,
+    /// Settings are exchanged one after the other.
+    exchange: Mutex<()>,
 }
 
-/// The worker. Clones are the same worker.
+/// The worker. Clones are the same worker, and have the same settings; see [`Worker::present`].
 #[derive(Clone, Debug)]
 pub struct Worker {
+    /// In force when this handle was taken, and for it ever after.
+    pub settings: Arc<Settings>,
+    pub graph: Graph,
+    pub cxone: Cxone,
     parts: Arc<Parts>,
+    in_force: Arc<RwLock<InForce>>,
     running: Arc<Running>,
 }
 
@@ -135,8 +151,35 @@ impl std::ops::Deref for Worker {
 }
 
 impl Worker {
-    pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), running: Arc::default() }
+    pub fn new(in_force: InForce, parts: Parts) -> Self {
+        let InForce { settings, graph, cxone } = in_force.clone();
+        let in_force = Arc::new(RwLock::new(in_force));
+        Self { settings, graph, cxone, parts: Arc::new(parts), in_force, running: Arc::default() }
+    }
+
+    /// The worker with what is in force now. Whatever decides takes it once, at its beginning.
+    pub fn present(&self) -> Self {
+        let InForce { settings, graph, cxone } =
+            self.in_force.read().expect("no panic while the settings are held").clone();
+        Self { settings, graph, cxone, ..self.clone() }
+    }
+
+    /// Puts other settings in force: what begins from now on decides by them. Everybody is looked at if
+    /// the rules have changed; whoever they turn off passes the guard like anybody else.
+    pub async fn exchange(&self, settings: Settings) -> Result<(), store::Error> {
+        let _one_at_a_time = self.running.exchange.lock().await;
+        let before = self.present();
+        let rules = &settings.rules;
+        let graph = before.graph.selecting(&rules.properties());
+        let cxone = before.cxone.knowing_roles(rules.roles.rows().iter().map(|row| row.role.clone()));
+        let in_force = InForce { settings: Arc::new(settings), graph, cxone };
+        *self.in_force.write().expect("no panic while the settings are held") = in_force;
+        let present = self.present();
+        // In between, and for runs that began before, the groups kept are not those the rules name:
+        // `membership` says so, and nothing is concluded.
+        present.settle_roots().await?;
+        present.schedule_all().await?;
+        Ok(())
     }
 
     /// The state of the way to each API.
@@ -147,7 +190,8 @@ impl Worker {
     /// Claims and runs jobs until shutdown. An error of the store ends it: nothing may be decided
     /// on a queue that cannot be written.
     pub async fn run(self) -> anyhow::Result<()> {
-        let slots = Arc::new(Semaphore::new(JOBS_AT_ONCE.max(2 * self.settings.burst_threshold)));
+        let mut n_slots = JOBS_AT_ONCE;
+        let slots = Arc::new(Semaphore::new(n_slots));
         let (failed, mut failures) = mpsc::unbounded_channel::<store::Error>();
         while !self.shutdown.is_requested() {
             if let Ok(error) = failures.try_recv() {
@@ -158,6 +202,11 @@ impl Worker {
             tokio::pin!(changed);
             changed.as_mut().enable();
 
+            let worker = self.present();
+            // As many as a burst needs to be recognised; there is no harm in having had more once.
+            let needed = 2 * worker.settings.burst_threshold;
+            slots.add_permits(needed.saturating_sub(n_slots));
+            n_slots = n_slots.max(needed);
             let now = self.clock.now();
             let (room, wake_at) = match self.running.circuits.admission(now, &self.neighbours_closed_until())
             {
@@ -171,7 +220,7 @@ impl Worker {
                 Vec::new()
             };
             if !claims.is_empty() {
-                self.start(claims, &slots, &failed).await;
+                worker.start(claims, &slots, &failed).await;
                 continue;
             }
             let next = match wake_at {
@@ -207,7 +256,7 @@ impl Worker {
         }
         for claim in claims {
             let slot = slots.clone().try_acquire_owned().expect("claims are never more than the free slots");
-            let (worker, failed) = (self.clone(), failed.clone());
+            let (worker, failed) = (self.present(), failed.clone());
             self.tasks.spawn(async move {
                 if let Err(error) = worker.run_one(claim).await {
                     // The receiver is gone only when the worker is ending already.

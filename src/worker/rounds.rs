@@ -27,6 +27,9 @@ const MOST_PAGES: usize = 100_000;
 /// Jobs that are claimed wait for the round of their burst at most this long.
 const BURST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Which user attributes the stored delta link selects.
+const SELECTION_MEMO: &str = "users_selection";
+
 /// One round of a delta query at a time.
 #[derive(Debug, Default)]
 pub struct Locks {
@@ -79,6 +82,7 @@ impl Worker {
     /// once more.
     async fn user_round_for(&self, from: From, running: &HashSet<UserId>) -> Result<Found, Stopped> {
         let _one_at_a_time = self.running.rounds.users.lock().await;
+        self.settle_selection().await?;
         let mut progress = self.progress(Resource::Users, from).await?;
         let mut found = Found::default();
         let mut links = HashSet::new();
@@ -100,7 +104,7 @@ impl Worker {
                     marks.push(mark);
                 }
                 if let Some(details) = &item.details {
-                    self.running.details.remember(details.clone(), asked_at);
+                    self.running.details.remember(details.clone(), asked_at, self.graph.selected());
                 }
             }
             let seen = page.items.iter().filter(|item| item.removed.is_none()).map(|item| item.id).collect();
@@ -157,6 +161,17 @@ impl Worker {
             }
         }
         Err(endless(Resource::Groups))
+    }
+
+    /// A delta link goes on selecting what it was made with: with other mappings the round begins anew.
+    /// Only for who holds the lock of the rounds, or a link of the old selection could come after.
+    async fn settle_selection(&self) -> Result<(), store::Error> {
+        let selected = self.graph.selected();
+        if self.store.memo(SELECTION_MEMO).await?.as_deref() != Some(selected) {
+            self.store.forget_round(Resource::Users).await?;
+            self.store.set_memo(SELECTION_MEMO, selected).await?;
+        }
+        Ok(())
     }
 
     async fn progress(&self, resource: Resource, from: From) -> Result<Progress, Stopped> {
@@ -256,7 +271,7 @@ impl Worker {
                 return Ok(None);
             }
             if link.is_none() && !queued {
-                let membership = self.store.membership(item.id).await?;
+                let membership = self.membership(item.id).await?;
                 if matches!(self.settings.rules.scope.of(details, &membership, asked_at), InScope::No(_)) {
                     return Ok(None);
                 }
@@ -274,9 +289,13 @@ impl Worker {
     /// A burst: one round gives the details of all who changed, and those not in it are read by id.
     /// A round that fails costs nothing but the saving.
     pub(super) async fn refresh_details(&self, due: HashSet<UserId>) {
-        // A round that runs already began before these jobs were claimed, and may take long.
-        if self.running.rounds.users.try_lock().is_err() {
-            return;
+        {
+            // A round that runs already began before these jobs were claimed, and may take long.
+            let Ok(_one_at_a_time) = self.running.rounds.users.try_lock() else { return };
+            if self.settle_selection().await.is_err() {
+                // The next commit of the worker meets the same error and ends the process.
+                return;
+            }
         }
         let n_due = due.len();
         if !matches!(self.store.round(Resource::Users).await, Ok(Some(round)) if !round.in_progress) {

@@ -22,8 +22,6 @@ use super::rounds::{Found, From};
 
 /// When the last full compare ended, as an RFC 3339 timestamp.
 const FULL_COMPARE_MEMO: &str = "full_compare_at";
-/// Which user attributes the stored delta link selects.
-const SELECTION_MEMO: &str = "users_selection";
 /// A fingerprint of the rules everybody was last looked at by.
 const RULES_MEMO: &str = "rules";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -54,7 +52,7 @@ impl Worker {
             }
             let claims = self.store.claim_chores(now).await.context("cannot claim chores")?;
             for claim in claims {
-                let (worker, failed) = (self.clone(), failed.clone());
+                let (worker, failed) = (self.present(), failed.clone());
                 self.tasks.spawn(async move {
                     if let Err(error) = worker.run_chore(claim).await {
                         failed.send(error).ok();
@@ -73,9 +71,8 @@ impl Worker {
     }
 
     /// What must happen from time to time, whatever happened before the last stop.
-    async fn schedule_all(&self) -> Result<(), store::Error> {
+    pub(super) async fn schedule_all(&self) -> Result<(), store::Error> {
         let now = self.clock.now();
-        self.settle_selection().await?;
         self.settle_rules(now).await?;
         if !self.settings.observe {
             self.store.forget_observed().await?;
@@ -90,17 +87,6 @@ impl Worker {
         // Without a last one, the first poll goes through everybody anyway.
         let due_at = later(last.unwrap_or(now), self.settings.full_compare_interval);
         self.store.schedule(Chore::FullCompare, due_at.max(now), now).await
-    }
-
-    /// A delta link goes on selecting what it was made with: with other mappings the next round
-    /// begins anew.
-    async fn settle_selection(&self) -> Result<(), store::Error> {
-        let selected = self.graph.selected();
-        if self.store.memo(SELECTION_MEMO).await?.as_deref() != Some(selected) {
-            self.store.forget_round(Resource::Users).await?;
-            self.store.set_memo(SELECTION_MEMO, selected).await?;
-        }
-        Ok(())
     }
 
     /// Other rules mean other plans for everybody: after a change of the configuration all are

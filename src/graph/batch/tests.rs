@@ -44,6 +44,24 @@ fn echo(request: &Request) -> crate::graph::script::Answer {
 }
 
 #[tokio::test]
+async fn in_one_batch_everybody_reads_what_they_select() {
+    let script = Script::new(echo);
+    let other = script.graph.selecting(&["department".to_owned()].into());
+    let (first, second) = tokio::join!(script.graph.user(user(1)), other.user(user(2)));
+    let properties = |answer: Answer| match answer {
+        Ok(Observed::Present(found)) => found.properties.into_keys().collect::<Vec<_>>(),
+        answer => panic!("{answer:?}"),
+    };
+    assert!(properties(first).contains(&"mail".to_owned()));
+    assert_eq!(properties(second), [""; 0], "what was not selected is not there");
+    let sent = script.sent();
+    let batch = sent.iter().find(|request| request.url.path() == "/v1.0/$batch").unwrap();
+    let urls: Vec<String> = questions(batch).into_values().collect();
+    assert!(urls[0].contains("mail") && !urls[0].contains("department"), "{urls:?}");
+    assert!(urls[1].ends_with("$select=accountEnabled,department,id"), "{urls:?}");
+}
+
+#[tokio::test]
 async fn calls_of_the_same_moment_travel_together_at_most_twenty() {
     let script = Script::new(echo);
     let answers = join_all((0..45).map(|n| script.graph.user(user(n)))).await;

@@ -132,7 +132,7 @@ async fn a_federated_token_is_read_again_for_every_request() {
         Credential::FederatedTokenFile { client_id: "the-client".to_owned(), path: path.clone() };
     let settings = super::super::Settings { credential, ..settings() };
     let script = Script::with(settings, |_| token("a-token"));
-    let tokens = &script.graph.0.tokens;
+    let tokens = &script.graph.inner.tokens;
     std::fs::write(&path, "first.assertion\n").unwrap();
     let bearer = tokens.current().await.unwrap();
     std::fs::write(&path, "second.assertion").unwrap();

@@ -90,7 +90,7 @@ async fn it_is_renewed_ahead_of_time_and_in_the_background() {
     assert_eq!((script.logins(), bearer(&script).as_str()), (1, "Bearer token-0"));
     // 80 % of 3599 s: whatever the jitter, it is time. Nobody waits for it.
     script.clock.advance(Duration::from_secs(400));
-    let first = script.graph.0.tokens.current().await.unwrap();
+    let first = script.graph.inner.tokens.current().await.unwrap();
     assert_eq!(first.header().to_str().unwrap(), "Bearer token-0");
     settle().await;
     ask(&script.graph).await.unwrap();
@@ -180,7 +180,7 @@ async fn an_answer_without_a_token_is_malformed() {
 #[tokio::test]
 async fn a_token_replaced_meanwhile_is_not_replaced_again() {
     let script = script(|n| token(&format!("token-{n}")));
-    let tokens = &script.graph.0.tokens;
+    let tokens = &script.graph.inner.tokens;
     let first = tokens.current().await.unwrap();
     let replaced = join_all((0..10).map(|_| tokens.replace(&first))).await;
     assert!(replaced.iter().all(|bearer| bearer.as_ref().unwrap().header() == "Bearer token-1"));

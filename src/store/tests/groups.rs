@@ -69,6 +69,20 @@ async fn an_irrelevant_group_is_not_kept() {
 }
 
 #[tokio::test]
+async fn to_rules_that_name_another_group_no_membership_is_complete() {
+    let store = with_roots(&[1]).await;
+    record(&store, 1, &[1], &[]).await;
+    let among = async |named: &[u8]| {
+        let named = ids(named).into_iter().collect();
+        let Membership { groups, complete, .. } = store.membership_among(user(1), named).await.unwrap();
+        (groups.into_iter().collect::<Vec<_>>(), complete)
+    };
+    assert_eq!(among(&[1]).await, (ids(&[1]), true));
+    assert_eq!(among(&[]).await, (ids(&[1]), true));
+    assert_eq!(among(&[1, 2]).await, (ids(&[1]), false));
+}
+
+#[tokio::test]
 async fn a_newly_nested_group_becomes_relevant_and_is_to_be_read() {
     let store = with_roots(&[1]).await;
     assert_eq!(record(&store, 1, &[1], &[2]).await.unread, ids(&[2]));
