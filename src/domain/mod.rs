@@ -11,6 +11,7 @@ pub mod case;
 pub mod evidence;
 pub mod link;
 pub mod queue;
+pub mod seen;
 pub mod subscription;
 
 pub mod plan;

@@ -14,6 +14,7 @@ use super::conflict::Why;
 use super::evidence::{Evidence, RemovedReason};
 use super::guard::Spend;
 use super::link::Link;
+use super::seen::SeenState;
 use super::subscription::Resource;
 use super::user::{Attribute, Attributes, GroupId, ScimId, UserId, Value};
 
@@ -190,6 +191,8 @@ pub struct Outcome {
     pub case: CaseChange,
     /// For the history.
     pub remarks: Vec<Remark>,
+    /// What both sides showed; `None` when it was not seen, or is not ours to remember.
+    pub seen: Option<Box<SeenState>>,
 }
 
 impl Outcome {
@@ -203,6 +206,7 @@ impl Outcome {
             not_applied: 0,
             case: CaseChange::default(),
             remarks: Vec::new(),
+            seen: None,
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
 //! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
-//! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `groups`, `rounds`,
+//! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `groups`, `rounds`,
 //! `subscriptions`, `meta`), how it looks on disk (`tables`, `record`) and how the
 //! file is opened (`open`, `disk`).
 
@@ -30,6 +30,7 @@ mod links;
 mod log;
 mod meta;
 mod rounds;
+mod states;
 mod subscriptions;
 
 mod record;
@@ -62,6 +63,7 @@ pub use links::Adoption;
 pub use log::{Break, ChainKey, Verification};
 pub use operator::Replay;
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
+pub use states::SeenStates;
 
 use crate::domain::case::{Case, HeldItem, Preapproval, Work};
 use crate::domain::guard::{Budgets, Guarded, Usage};
@@ -69,6 +71,7 @@ use crate::domain::link::Link;
 use crate::domain::queue::{
     Chore, ChoreEntry, ChoreOutcome, Depth, Intent, Job, Mark, News, Outcome, Remark, State, Write,
 };
+use crate::domain::seen::SeenState;
 use crate::domain::subscription::{Resource, Subscription};
 use crate::domain::user::{Attribute, GroupId, GroupMembers, Membership, ScimId, UserId};
 use crate::telemetry::Metrics;
@@ -99,7 +102,7 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// How long accepted notifications are kept for replay.
     pub retention_journal: Duration,
-    /// How long writes are kept.
+    /// How long writes are kept, and what was seen of users.
     pub retention_history: Duration,
     /// What seals the history.
     pub history_key: ChainKey,
@@ -256,7 +259,7 @@ impl Store {
         .await
     }
 
-    /// Writes the outcome of a run: the job, the link and the history in one commit.
+    /// Writes the outcome of a run: the job, the link, the history and what was seen in one commit.
     pub async fn settle(&self, claim: Claim, outcome: Outcome, now: Timestamp) -> Result<Settled> {
         let job = claim.use_up();
         self.write("settling a job", move |tx| {
@@ -268,6 +271,7 @@ impl Store {
             }
             cases::change(tx, job.user, &outcome.case)?;
             outcome.remarks.iter().try_for_each(|remark| log::remark(tx, remark))?;
+            states::record(tx, job.user, outcome.seen.as_deref(), &outcome.link, now)?;
             queue::settle(tx, &job, &outcome, now)
         })
         .await
@@ -596,6 +600,27 @@ impl Store {
         self.read("reading the history", log::head).await
     }
 
+    /// What was last seen of a user.
+    pub async fn newest_state(&self, user: UserId) -> Result<Option<SeenState>> {
+        self.state_at(user, Timestamp::MAX).await
+    }
+
+    /// What was known of a user at a time.
+    pub async fn state_at(&self, user: UserId, at: Timestamp) -> Result<Option<SeenState>> {
+        self.read("reading a seen state", move |tx| states::in_force(tx, user, at)).await
+    }
+
+    /// What was seen of everybody: the state in force at `since` and the later ones, in the order of the
+    /// users, from the one after `after` on. With the end of time, only the newest of each.
+    pub async fn states_since(
+        &self,
+        since: Timestamp,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<SeenStates>> {
+        self.read("reading seen states", move |tx| states::since(tx, since, after, limit)).await
+    }
+
     pub async fn memo(&self, key: &str) -> Result<Option<String>> {
         let key = key.to_owned();
         self.read("reading a memo", move |tx| meta::memo(tx, &key)).await
@@ -616,7 +641,8 @@ impl Store {
                 .write("pruning", move |tx| {
                     let more = journal::prune(tx, journal, STEP, now)?;
                     cases::prune(tx, now)?;
-                    Ok(log::prune(tx, history, STEP, now)? || more)
+                    let more = log::prune(tx, history, STEP, now)? || more;
+                    Ok(states::prune(tx, history, STEP, now)? || more)
                 })
                 .await?;
             if !more {

@@ -325,5 +325,7 @@ fn make_tables(tx: &Writing) -> Result<(), Fault> {
     tx.write(tables::HELD)?;
     tx.write(tables::PREAPPROVALS)?;
     tx.write(tables::PREAPPROVED)?;
+    tx.write(tables::STATES)?;
+    tx.write(tables::STATE_ENDS)?;
     Ok(())
 }

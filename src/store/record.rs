@@ -14,6 +14,7 @@ use crate::domain::case::{Case, Preapproval};
 use crate::domain::evidence::RemovedReason;
 use crate::domain::link::Link;
 use crate::domain::queue::{ChoreEntry, Intent, Job, Mark, News, Reason, Remark, Write, WriteResult, Wrote};
+use crate::domain::seen::SeenState;
 use crate::domain::subscription::Subscription;
 use crate::domain::user::{Attributes, GroupId, ScimId, UserId};
 
@@ -218,6 +219,7 @@ records! {
     Entry => "history entry",
     Case => "case",
     Preapproval => "preapproval",
+    SeenState => "seen state",
 }
 
 /// One [`Part`] as JSON, made on the thread of the caller so that the writer only has to join.

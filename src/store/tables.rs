@@ -59,6 +59,11 @@ pub(super) const HELD: Definition<&Id, &[u8]> = TableDefinition::new("held");
 pub(super) const PREAPPROVALS: Definition<&Id, &[u8]> = TableDefinition::new("preapprovals");
 pub(super) const PREAPPROVED: Definition<&[u8; 32], &[u8]> = TableDefinition::new("preapproved");
 
+/// `user · time` → `SeenState`
+pub(super) const STATES: Definition<&StateKey, &[u8]> = TableDefinition::new("states");
+/// `time · user · time of the state`: when to see whether a state is still needed.
+pub(super) const STATE_ENDS: Definition<&[u8; 48], &[u8]> = TableDefinition::new("state_ends");
+
 /// Keys of [`META`].
 pub(super) mod meta {
     pub const SCHEMA: &[u8] = b"schema";
@@ -132,6 +137,28 @@ pub(super) fn log_key(of: &[u8; 16], number: u64) -> LogKey {
 
 pub(super) fn number_of(key: &LogKey) -> u64 {
     u64::from_be_bytes(key[16..].try_into().expect("a log key ends in the 8 bytes of a number"))
+}
+
+pub(super) type StateKey = [u8; 32];
+
+pub(super) fn state_key(user: UserId, at: Timestamp) -> StateKey {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(user.as_bytes());
+    key[16..].copy_from_slice(&instant(at));
+    key
+}
+
+/// Whose state it is, and since when.
+pub(super) fn state_of(key: &StateKey) -> (UserId, Timestamp) {
+    let user = key[..16].try_into().expect("a state key begins with the 16 bytes of an id");
+    (UserId::from_bytes(user), timestamp(&key[16..]).unwrap_or(Timestamp::MIN))
+}
+
+pub(super) fn state_end_key(end: Timestamp, user: UserId, at: Timestamp) -> [u8; 48] {
+    let mut key = [0; 48];
+    key[..16].copy_from_slice(&instant(end));
+    key[16..].copy_from_slice(&state_key(user, at));
+    key
 }
 
 /// Ids one after the other, as `GROUP_USERS` and `SEEN` hold them.

@@ -2,6 +2,7 @@
 
 mod faulty;
 mod script;
+mod states;
 mod support;
 
 mod groups;

@@ -43,6 +43,7 @@ impl Worker {
             outcome.absent_since = look.absent_since;
         }
         self.tell_of_order(job, &decided, now, &mut outcome);
+        outcome.seen = self.seen(&look, &decided.plan, &outcome).map(Box::new);
         Ok((outcome, look.held.take()))
     }
 

@@ -31,6 +31,7 @@ pub mod inspect;
 mod job;
 mod look;
 mod rounds;
+mod seen;
 mod subscriptions;
 mod upkeep;
 

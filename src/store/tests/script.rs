@@ -50,6 +50,8 @@ pub fn content(store: &Store) -> Result<Content, Error> {
         collect(tx, "held", tables::HELD, &mut rows)?;
         collect(tx, "preapprovals", tables::PREAPPROVALS, &mut rows)?;
         collect(tx, "preapproved", tables::PREAPPROVED, &mut rows)?;
+        collect(tx, "states", tables::STATES, &mut rows)?;
+        collect(tx, "state_ends", tables::STATE_ENDS, &mut rows)?;
         let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
         rows.push(("folded", Vec::new(), folded.to_be_bytes().into()));
         Ok(rows)
@@ -133,8 +135,12 @@ async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Erro
                 source_gone: false,
                 normalised: Default::default(),
             };
-            let outcome =
-                Outcome { link: LinkChange::Put(Box::new(link)), writes: vec![wrote(now)], ..done() };
+            let outcome = Outcome {
+                link: LinkChange::Put(Box::new(link)),
+                writes: vec![wrote(now)],
+                seen: Some(Box::new(seen(50, "a"))),
+                ..done()
+            };
             store.settle(running.job(), outcome, now).await.map(drop)
         }
         7 => store.settle(running.job(), again(65), now).await.map(drop),

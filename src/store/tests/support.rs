@@ -1,6 +1,7 @@
 //! What the tests of the store have in common: short words for ids, times, marks and outcomes, and a
 //! disk in memory that outlives the store on it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use jiff::Timestamp;
 use redb::StorageBackend;
 
 use crate::domain::queue::{Mark, News, Outcome, Reason, Settlement};
-use crate::domain::user::{GroupId, UserId};
+use crate::domain::seen::SeenState;
+use crate::domain::user::{GroupId, UserId, Value};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -52,6 +54,21 @@ pub fn park() -> Outcome {
 
 pub fn hold() -> Outcome {
     Outcome::of(Settlement::Hold { code: "conflict_held", error: "both changed".to_owned() })
+}
+
+/// A state that differs from others by its properties.
+pub fn seen(second: i64, mail: &str) -> SeenState {
+    SeenState {
+        at: at(second),
+        enabled: true,
+        properties: [("mail".to_owned(), Value::text(mail))].into(),
+        unset: BTreeSet::new(),
+        groups: BTreeSet::new(),
+        complete: true,
+        gone: None,
+        target: None,
+        scim_id: None,
+    }
 }
 
 /// An empty list of users, by their numbers.
