@@ -19,6 +19,7 @@ mod schema;
 mod sections;
 mod settings;
 mod show;
+mod sources;
 mod tree;
 mod units;
 
@@ -40,6 +41,7 @@ use crate::telemetry::LogFormat;
 pub use errors::{ConfigErrors, Origin, Problem};
 pub use schema::schema;
 pub use show::{Setting, report, report_json};
+pub use sources::{Deciding, Sources};
 
 use settings::Settings;
 
@@ -62,6 +64,7 @@ pub struct Config {
     /// What is allowed and probably not meant. To be logged at start.
     pub warnings: Vec<String>,
     settings: Vec<Setting>,
+    sources: Sources,
 }
 
 #[derive(Debug)]
@@ -246,6 +249,7 @@ impl Config {
         })?;
         let (mut config, secret_in_file) = Self::build(Some((&name, &text)), environment, flags)?;
         config.warnings.extend(file_warnings(path, secret_in_file));
+        config.sources.file = sources::File::Path(path.to_owned());
         Ok(config)
     }
 
@@ -299,11 +303,21 @@ impl Config {
                     log,
                     warnings,
                     settings: shown,
+                    sources: Sources {
+                        file: if file.is_some() { sources::File::Text } else { sources::File::None },
+                        environment: variables,
+                        flags: flags.to_vec(),
+                    },
                 };
                 Ok((config, settings.secret_in_file))
             }
             _ => Err(ConfigErrors::new(settings.problems)),
         }
+    }
+
+    /// Where all of it came from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Every value in force, in the order of the documentation, with where it comes from.

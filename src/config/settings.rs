@@ -38,9 +38,25 @@ const MOST_FILE_BYTES: u64 = 1 << 20;
 
 impl Settings {
     pub fn collect(merged: Node, problems: Vec<Problem>) -> Self {
+        Self::collect_some(merged, problems, |_| true)
+    }
+
+    /// Only the keys that are wanted: the others need not be right, but must be known.
+    pub fn collect_some(merged: Node, problems: Vec<Problem>, wanted: fn(&str) -> bool) -> Self {
         let mut settings = Self { problems, ..Self::default() };
         let mut leaves = BTreeMap::new();
         settings.flatten("", merged, &mut leaves);
+        leaves.retain(|path, node: &mut Node| {
+            if wanted(path) {
+                return true;
+            }
+            // What was said of it already, such as that a variable is not set.
+            let origins = node.origins();
+            settings
+                .problems
+                .retain(|problem| !problem.place.as_ref().is_some_and(|at| origins.contains(at)));
+            false
+        });
         settings.given.extend(leaves.iter().map(|(path, node)| (path.clone(), node.origin.clone())));
         for (path, node) in &leaves {
             settings.check(path, node);

@@ -2,6 +2,7 @@ mod example;
 mod layers;
 mod refused;
 mod shown;
+mod sources;
 
 use std::time::Duration;
 

@@ -76,6 +76,17 @@ impl Node {
         }
     }
 
+    /// Where it stands, and all that is in it.
+    pub fn origins(&self) -> Vec<Origin> {
+        let mut origins = vec![self.origin.clone()];
+        match &self.plain {
+            Plain::List(items) => origins.extend(items.iter().flat_map(Self::origins)),
+            Plain::Table(entries) => origins.extend(entries.iter().flat_map(|entry| entry.node.origins())),
+            _ => {}
+        }
+        origins
+    }
+
     /// The tables that put this node at a dotted path.
     pub fn under(self, path: &str) -> Node {
         path.rsplit('.').fold(self, |node, name| {
