@@ -1,11 +1,13 @@
 //! Puts the parts together: a [`config::Config`] becomes an [`App`], and nothing runs until [`App::start`].
 
 mod assemble;
+mod configured;
 mod handshake;
 mod operations;
 mod token;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +24,7 @@ use crate::web::listener::{self, Limits, TcpEndpoint, TlsEndpoint, TlsFiles, Uni
 use crate::web::operations::Operation;
 use crate::web::{self, Router};
 use crate::worker::Worker;
+use configured::Configured;
 
 /// How long what runs may take to finish once the end was asked for.
 const GRACE: Duration = Duration::from_secs(20);
@@ -48,6 +51,7 @@ pub struct App {
     pub store: Store,
     pub worker: Worker,
     transport: Transport,
+    configured: Arc<Configured>,
     asked: mpsc::Receiver<Operation>,
     public: Router,
     private: Router,
@@ -75,16 +79,28 @@ impl App {
     /// For commands while no service runs: the admin API, called in this process. The queue is not
     /// worked off.
     pub async fn offline(self) -> anyhow::Result<Transport> {
-        let Self { worker, transport, asked, local, tasks, .. } = self;
+        let Self { worker, transport, configured, asked, local, tasks, .. } = self;
         worker.settle_roots().await.context("cannot tell the store which groups matter")?;
-        tasks.spawn(operations::answer_all(worker, transport, asked));
+        tasks.spawn(operations::answer_all(worker, transport, configured, asked));
         Ok(Transport::in_process(web::in_process(local)))
     }
 
     /// Binds the listeners and starts every part.
     pub async fn start(self) -> anyhow::Result<Running> {
-        let Self { service, store, worker, transport, asked, public, private, local, tasks, ended, shutdown } =
-            self;
+        let Self {
+            service,
+            store,
+            worker,
+            transport,
+            configured,
+            asked,
+            public,
+            private,
+            local,
+            tasks,
+            ended,
+            shutdown,
+        } = self;
         worker.settle_roots().await.context("cannot tell the store which groups matter")?;
         let limits = Limits { connections: service.max_connections, ..Limits::public() };
         let listen =
@@ -135,7 +151,7 @@ impl App {
         tasks.part("the upkeep", worker.clone().keep_up());
         tasks.part("the guard's clock", worker.clone().keep_guard_clock());
         // Not a part: it ends when the listeners have gone.
-        tasks.spawn(operations::answer_all(worker.clone(), transport, asked));
+        tasks.spawn(operations::answer_all(worker.clone(), transport, configured, asked));
         info!(public = %public_address, private = %private_address, "cxone-sync {} serves", env!("CARGO_PKG_VERSION"));
         Ok(Running { public_address, private_address, store, worker, shutdown, tasks, ended })
     }

@@ -19,6 +19,7 @@ use crate::web::operations::Operations;
 use crate::web::{Access, PrivateState, PublicState, private_router, public_router};
 use crate::worker::{InForce, LEARNED_MEMO, Parts, Settings, WebhookUrls, Worker};
 
+use super::configured::Configured;
 use super::{App, Environment, token};
 
 /// Where a virtual machine asks for its managed identity. Source: Azure Instance Metadata Service.
@@ -37,6 +38,7 @@ impl App {
         let shutdown = Shutdown::new();
         let (tasks, ended) = Tasks::new(shutdown.clone());
         let metrics = Metrics::new();
+        let configured = Arc::new(Configured::new(config.sources().clone()));
         let Config { service, store, graph, cxone, sync, rules, guard, retention, .. } = config;
 
         let options = store::Options {
@@ -109,7 +111,20 @@ impl App {
             clock,
             max_body_bytes: service.max_body_bytes,
         });
-        Ok(Self { service, store, worker, transport, asked, public, private, local, tasks, ended, shutdown })
+        Ok(Self {
+            service,
+            store,
+            worker,
+            transport,
+            configured,
+            asked,
+            public,
+            private,
+            local,
+            tasks,
+            ended,
+            shutdown,
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Answers what the private listener is asked and only the worker can tell or do.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
@@ -16,14 +18,20 @@ use crate::worker::Worker;
 use crate::worker::adopt::NotAdopted;
 use crate::worker::failure::{Fault, Stopped};
 
+use super::configured::Configured;
 use super::handshake;
 
 type Answer = Result<Json, OperationError>;
 
 /// Answers until nobody can ask any more, each question in a task of its own.
-pub async fn answer_all(worker: Worker, transport: Transport, mut asked: mpsc::Receiver<Operation>) {
+pub async fn answer_all(
+    worker: Worker,
+    transport: Transport,
+    configured: Arc<Configured>,
+    mut asked: mpsc::Receiver<Operation>,
+) {
     while let Some(operation) = asked.recv().await {
-        let (worker, transport) = (worker.present(), transport.clone());
+        let (worker, transport, configured) = (worker.present(), transport.clone(), configured.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
             let (answer, reply) = match operation {
@@ -38,6 +46,9 @@ pub async fn answer_all(worker: Worker, transport: Transport, mut asked: mpsc::R
                 Operation::Renew { id, reply } => (renew(&worker, &id).await, reply),
                 Operation::Unsubscribe { id, reply } => (unsubscribe(&worker, &id).await, reply),
                 Operation::SyncAll { reply } => (sync_all(&worker).await, reply),
+                Operation::Simulate { name, text, since, reply } => {
+                    (configured.simulate(&worker, &name, &text, since).await, reply)
+                }
                 Operation::Status { reply } => (Ok(status(&worker)), reply),
             };
             // The asker may have gone; the work is done all the same.
@@ -46,7 +57,7 @@ pub async fn answer_all(worker: Worker, transport: Transport, mut asked: mpsc::R
     }
 }
 
-fn failed(stopped: Stopped) -> OperationError {
+pub fn failed(stopped: Stopped) -> OperationError {
     let (code, status) = match &stopped {
         Stopped::Store(_) => ("store", 503),
         Stopped::By(Fault { failure: Failure::Outage(_), reached: true, .. }) => ("credentials", 502),

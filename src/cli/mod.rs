@@ -21,6 +21,7 @@ mod offline;
 mod plan;
 mod queue;
 mod serve;
+mod simulate;
 mod subscribe;
 mod subscriptions;
 mod sync;
@@ -93,6 +94,7 @@ Examples:
     Sync(sync::Command),
     Plan(plan::Args),
     Adopt(adopt::Args),
+    Simulate(simulate::Args),
     Explain(explain::Args),
     History(history::Args),
     #[command(subcommand)]
@@ -146,6 +148,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Sync(command) => sync::run(command, &mut session(&cli, screen).await?).await,
         Command::Plan(args) => plan::run(args, &mut session(&cli, screen).await?).await,
         Command::Adopt(args) => adopt::run(args, &mut session(&cli, screen).await?).await,
+        Command::Simulate(args) => simulate::run(args, &mut session(&cli, screen).await?).await,
         Command::Explain(args) => explain::run(args, &mut session(&cli, screen).await?).await,
         Command::History(args) => history::run(args, &mut session(&cli, screen).await?).await,
     }

@@ -28,3 +28,5 @@ pub mod retry;
 pub mod roles;
 pub mod scope;
 pub mod undo;
+
+pub mod simulate;

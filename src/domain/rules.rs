@@ -59,11 +59,16 @@ impl Rules {
         mapped.chain(scoped).flat_map(|expression| expression.properties()).collect()
     }
 
+    /// Whether the role table is kept up after a user was created.
+    pub fn gives_roles(&self) -> bool {
+        self.attributes.get(&Attribute::Roles).is_some_and(|rule| rule.owner != Owner::Cxone)
+    }
+
     /// The groups whose members matter: those of the scope, and those of the role table when roles
     /// are ours to give.
     pub fn relevant_groups(&self) -> BTreeSet<GroupId> {
         let mut groups = self.scope.named_groups();
-        if self.attributes.get(&Attribute::Roles).is_some_and(|rule| rule.owner != Owner::Cxone) {
+        if self.gives_roles() {
             groups.extend(self.roles.rows().iter().map(|row| row.group));
         }
         groups

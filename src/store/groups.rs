@@ -243,6 +243,14 @@ pub(super) fn membership_among(
     Ok(membership)
 }
 
+/// The groups of which it is known who is in them: read themselves, and all that is nested in them.
+pub(super) fn kept(tx: &impl Reading) -> Result<BTreeSet<GroupId>, Fault> {
+    let nesting = Nesting::load(tx)?;
+    let is_read = |group: &GroupId| nesting.0.get(group).is_some_and(|record| record.read_at.is_some());
+    let groups = nesting.0.keys().filter(|group| nesting.below(**group).iter().all(is_read));
+    Ok(groups.copied().collect())
+}
+
 /// Every way from a group the user is directly in up to a root, at most [`MOST_PATHS`].
 pub(super) fn paths(tx: &impl Reading, user: UserId) -> Result<Vec<Vec<GroupId>>, Fault> {
     let nesting = Nesting::load(tx)?;

@@ -505,6 +505,11 @@ impl Store {
         self.read("reading the groups", groups::relevant).await
     }
 
+    /// The relevant groups that have been read, with all that is nested in them.
+    pub async fn kept_groups(&self) -> Result<BTreeSet<GroupId>> {
+        self.read("reading the groups", groups::kept).await
+    }
+
     /// The users of a group, nested ones included.
     pub async fn group_members(&self, group: GroupId) -> Result<BTreeSet<UserId>> {
         self.read("reading a group", move |tx| groups::members(tx, group)).await

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::private::PrivateState;
 use super::wire::{
     AdoptRequest, ApiError, DropRequest, Dropped, Jobs, PlanRequest, Query, ReplayRequest, RetryRequest,
-    Sent, Stats, SyncRequest, UserEntry, Users, Writes, user_id, user_name,
+    Sent, SimulateRequest, Stats, SyncRequest, UserEntry, Users, Writes, user_id, user_name,
 };
 use crate::domain::queue::{self, Mark, Reason};
 use crate::domain::user::UserId;
@@ -35,6 +35,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/queue/{user}", get(entry))
         .route("/sync", post(sync))
         .route("/plan", post(plan))
+        .route("/simulate", post(simulate))
         .route("/explain/{user}", get(explain))
         .route("/adopt", post(adopt))
         .route("/history", get(history))
@@ -148,6 +149,11 @@ async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value
     }
     let users = users.iter().map(|user| user_name(user).map(str::to_owned)).collect::<Result<_, _>>()?;
     Ok(Json(ours.operations.plan(users, all).await?))
+}
+
+async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answer<Value> {
+    let SimulateRequest { name, text, since } = asked;
+    Ok(Json(ours.operations.simulate(name, text, since).await?))
 }
 
 async fn explain(State(ours): Ours, Path(user): Path<String>) -> Answer<Value> {

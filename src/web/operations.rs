@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,6 +33,8 @@ pub enum Operation {
     Unsubscribe { id: String, reply: Reply },
     /// Has everybody looked at: an object.
     SyncAll { reply: Reply },
+    /// What another configuration, by its name and text, would have done otherwise: an object.
+    Simulate { name: String, text: String, since: Option<Timestamp>, reply: Reply },
     /// What `/status` adds to what the store knows: `{"circuits": …, "tokens": …, "dialect": …}`.
     Status { reply: Reply },
 }
@@ -63,7 +66,7 @@ const WAITING: usize = 16;
 
 /// One read or write at a neighbour, retries of its token included.
 const SHORT: Duration = Duration::from_secs(60);
-/// A look at every user.
+/// Something about every user.
 const LONG: Duration = Duration::from_secs(30 * 60);
 /// Two reads of every user, at the pace of CXone.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
@@ -111,6 +114,15 @@ impl Operations {
 
     pub async fn sync_all(&self) -> Result<Value, OperationError> {
         self.ask(SHORT, |reply| Operation::SyncAll { reply }).await
+    }
+
+    pub async fn simulate(
+        &self,
+        name: String,
+        text: String,
+        since: Option<Timestamp>,
+    ) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Simulate { name, text, since, reply }).await
     }
 
     pub async fn status(&self) -> Result<Value, OperationError> {

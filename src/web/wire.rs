@@ -138,6 +138,15 @@ pub struct AdoptRequest {
     pub dry_run: Option<bool>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulateRequest {
+    /// What the file is called, for messages.
+    pub name: String,
+    pub text: String,
+    pub since: Option<Timestamp>,
+}
+
 #[derive(Debug, Serialize)]
 pub struct Jobs {
     pub jobs: Vec<Job>,

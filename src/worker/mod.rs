@@ -32,6 +32,7 @@ mod job;
 mod look;
 mod rounds;
 mod seen;
+mod simulate;
 mod subscriptions;
 mod upkeep;
 

@@ -11,4 +11,5 @@ mod kill;
 mod people;
 mod preview;
 mod scim_server;
+mod simulate;
 mod tidy;

@@ -30,7 +30,7 @@ fn what_does_not_decide_may_be_missing_or_wrong() {
     let deciding = sources(&[]).deciding("new.toml", new).unwrap();
     assert!(!deciding.rules.create);
     assert_eq!(deciding.rules.scope.rules.len(), 1);
-    assert_eq!(deciding.guard.deactivations.per_hour, Some(3));
+    assert_eq!(deciding.guard.budgets.deactivations.per_hour, Some(3));
     assert!(sources(&[]).deciding("new.toml", "").is_ok(), "everything that decides has a default");
 }
 

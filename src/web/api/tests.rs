@@ -239,6 +239,9 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
             let (asked, reply) = match operation {
                 Operation::Plan { users, all, reply } => (format!("plan {users:?} {all}"), reply),
                 Operation::Adopt { dry_run, reply } => (format!("adopt {dry_run}"), reply),
+                Operation::Simulate { name, text, since, reply } => {
+                    (format!("simulate {name} {text} {since:?}"), reply)
+                }
                 Operation::Explain { user, reply } => (format!("explain {user}"), reply),
                 Operation::Subscriptions { reply } => ("subscriptions".to_owned(), reply),
                 Operation::Subscribe { reply } => ("subscribe".to_owned(), reply),
@@ -258,6 +261,8 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
     check(post.clone(), "plan", Some(json!({ "all": true, "users": [] })), "plan [] true").await;
     check(post.clone(), "adopt", Some(json!({})), "adopt false").await;
     check(post.clone(), "adopt", Some(json!({ "dry_run": true })), "adopt true").await;
+    let new = json!({ "name": "new.toml", "text": "[sync]", "since": "2026-11-01T00:00:00Z" });
+    check(post.clone(), "simulate", Some(new), "simulate new.toml [sync] Some(2026-11-01T00:00:00Z)").await;
     check(post.clone(), "sync", Some(json!({ "all": true })), "sync all").await;
     check(get.clone(), "explain/ana%40example.com", None, "explain ana@example.com").await;
     check(get, "subscriptions", None, "subscriptions").await;
@@ -296,6 +301,7 @@ async fn what_is_wrong_is_said_clearly() {
         ("queue/replay", json!({ "all": false, "users": [] }), "say what to replay"),
         ("queue/replay", json!({ "all": true, "dryrun": true }), "unknown field `dryrun`"),
         ("queue/replay", json!({ "since": "2h" }), "since is wrong"),
+        ("simulate", json!({ "name": "new.toml" }), "missing field `text`"),
         (
             "queue/replay",
             json!({ "users": [user(1), "ana"] }),
