@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -51,7 +52,7 @@ pub struct App {
     pub store: Store,
     pub worker: Worker,
     transport: Transport,
-    configured: Arc<Configured>,
+    configured: Configured,
     asked: mpsc::Receiver<Operation>,
     public: Router,
     private: Router,
@@ -71,6 +72,7 @@ pub struct Running {
     pub store: Store,
     pub worker: Worker,
     pub shutdown: Shutdown,
+    configured: Arc<Configured>,
     tasks: Tasks,
     ended: mpsc::UnboundedReceiver<Ended>,
 }
@@ -81,7 +83,7 @@ impl App {
     pub async fn offline(self) -> anyhow::Result<Transport> {
         let Self { worker, transport, configured, asked, local, tasks, .. } = self;
         worker.settle_roots().await.context("cannot tell the store which groups matter")?;
-        tasks.spawn(operations::answer_all(worker, transport, configured, asked));
+        tasks.spawn(operations::answer_all(worker, transport, Arc::new(configured), asked));
         Ok(Transport::in_process(web::in_process(local)))
     }
 
@@ -101,6 +103,7 @@ impl App {
             ended,
             shutdown,
         } = self;
+        let configured = Arc::new(configured.serving());
         worker.settle_roots().await.context("cannot tell the store which groups matter")?;
         let limits = Limits { connections: service.max_connections, ..Limits::public() };
         let listen =
@@ -151,9 +154,9 @@ impl App {
         tasks.part("the upkeep", worker.clone().keep_up());
         tasks.part("the guard's clock", worker.clone().keep_guard_clock());
         // Not a part: it ends when the listeners have gone.
-        tasks.spawn(operations::answer_all(worker.clone(), transport, configured, asked));
+        tasks.spawn(operations::answer_all(worker.clone(), transport, configured.clone(), asked));
         info!(public = %public_address, private = %private_address, "cxone-sync {} serves", env!("CARGO_PKG_VERSION"));
-        Ok(Running { public_address, private_address, store, worker, shutdown, tasks, ended })
+        Ok(Running { public_address, private_address, store, worker, shutdown, configured, tasks, ended })
     }
 }
 
@@ -183,11 +186,21 @@ impl Running {
     }
 }
 
-/// `cxone-sync serve`: runs until SIGTERM or SIGINT; a second signal ends the process at once.
+/// `cxone-sync serve`: runs until SIGTERM or SIGINT; a second signal ends the process at once. SIGHUP
+/// reads the configuration again.
 pub async fn serve(config: config::Config) -> anyhow::Result<()> {
+    // Before anything that takes long: unhandled, the signal would end the process.
+    let mut hung_up = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let app = App::assemble(config, Environment::system()?).await?;
     let shutdown = app.shutdown.clone();
     let running = app.start().await?;
+    let (worker, configured) = (running.worker.clone(), running.configured.clone());
+    tokio::spawn(async move {
+        while hung_up.recv().await.is_some() {
+            // What it came to has been logged.
+            configured.reload(&worker).await.ok();
+        }
+    });
     tokio::spawn(async move {
         signalled().await;
         info!("asked to stop: finishing what runs");
@@ -200,7 +213,6 @@ pub async fn serve(config: config::Config) -> anyhow::Result<()> {
 }
 
 async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("signal handlers can be installed");
     let mut interrupt = signal(SignalKind::interrupt()).expect("signal handlers can be installed");
     tokio::select! {

@@ -9,6 +9,7 @@
 //! All errors are collected. Each says where it is, what is wrong and what to do, and none holds a
 //! secret: not even a TOML error shows the line it is about.
 
+mod changes;
 mod errors;
 mod keys;
 mod kind;
@@ -38,6 +39,7 @@ use crate::domain::guard::Budgets;
 use crate::domain::rules::Rules;
 use crate::telemetry::LogFormat;
 
+pub use changes::Values;
 pub use errors::{ConfigErrors, Origin, Problem};
 pub use schema::schema;
 pub use show::{Setting, report, report_json};
@@ -64,6 +66,7 @@ pub struct Config {
     /// What is allowed and probably not meant. To be logged at start.
     pub warnings: Vec<String>,
     settings: Vec<Setting>,
+    values: Values,
     sources: Sources,
 }
 
@@ -289,7 +292,7 @@ impl Config {
 
         match (graph, cxone, rules) {
             (Some(graph), Some(cxone), Some(rules)) if settings.problems.is_empty() => {
-                let shown = show::settings(&settings);
+                let (shown, values) = (show::settings(&settings), changes::Values::of(&settings));
                 let warnings = settings.warnings;
                 let config = Self {
                     service,
@@ -303,6 +306,7 @@ impl Config {
                     log,
                     warnings,
                     settings: shown,
+                    values,
                     sources: Sources {
                         file: if file.is_some() { sources::File::Text } else { sources::File::None },
                         environment: variables,
@@ -318,6 +322,11 @@ impl Config {
     /// Where all of it came from.
     pub fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// To see later what has changed.
+    pub fn values(&self) -> &Values {
+        &self.values
     }
 
     /// Every value in force, in the order of the documentation, with where it comes from.

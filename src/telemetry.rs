@@ -73,6 +73,7 @@ pub struct Metrics {
     pub held_leavers_overdue: Gauge,
     pub guard_stopped: Family<ReasonLabel, Counter>,
     pub store_commit: Histogram,
+    pub config_reload_failed: Gauge,
     registry: Registry,
 }
 
@@ -110,6 +111,7 @@ impl Metrics {
             held_leavers_overdue: Gauge::default(),
             guard_stopped: Family::default(),
             store_commit: quick(),
+            config_reload_failed: Gauge::default(),
             registry: Registry::with_prefix("cxone_sync"),
         };
         metrics.webhook_coverage.set(1.0);
@@ -192,6 +194,11 @@ impl Metrics {
             "Time of one durable commit",
             Unit::Seconds,
             self.store_commit.clone(),
+        );
+        r.register(
+            "config_reload_failed",
+            "Whether the configuration was wrong when it was last read: 1, and the one before it stays in force",
+            self.config_reload_failed.clone(),
         );
         let build: Family<VersionLabel, Gauge> = Family::default();
         build.get_or_create(&VersionLabel::of(env!("CARGO_PKG_VERSION"))).set(1);

@@ -38,7 +38,7 @@ impl App {
         let shutdown = Shutdown::new();
         let (tasks, ended) = Tasks::new(shutdown.clone());
         let metrics = Metrics::new();
-        let configured = Arc::new(Configured::new(config.sources().clone()));
+        let configured = Configured::new(&config);
         let Config { service, store, graph, cxone, sync, rules, guard, retention, .. } = config;
 
         let options = store::Options {
@@ -79,7 +79,8 @@ impl App {
         let cxone_settings = cxone_settings(cxone, &rules, transport.clone(), &clock, &metrics).await?;
         let cxone = Cxone::new(cxone_settings, learned, transport.clone(), clock.clone(), metrics.clone());
 
-        let settings = worker_settings(&service, &sync, &guard, rules, trust_baseline_for)?;
+        let urls = service.public_url.as_ref().map(webhook_urls).transpose()?;
+        let settings = worker_settings(&sync, &guard, rules, trust_baseline_for, urls);
         let in_force = InForce { settings: Arc::new(settings), graph, cxone };
         let parts = Parts {
             store: store.clone(),
@@ -206,15 +207,14 @@ async fn cxone_settings(
     Ok(cxone::Settings { scim_url, auth, max_connections: cxone.max_connections, dialect, role_names })
 }
 
-fn worker_settings(
-    service: &config::Service,
+pub fn worker_settings(
     sync: &config::Sync,
     guard: &config::Guard,
     rules: Rules,
     trust_baseline_for: Duration,
-) -> anyhow::Result<Settings> {
-    let urls = service.public_url.as_ref().map(webhook_urls).transpose()?;
-    Ok(Settings {
+    urls: Option<WebhookUrls>,
+) -> Settings {
+    Settings {
         rules,
         budgets: guard.budgets,
         max_attempts: sync.max_attempts,
@@ -225,7 +225,7 @@ fn worker_settings(
         trust_baseline_for,
         observe: sync.mode == Mode::Observe,
         urls,
-    })
+    }
 }
 
 fn webhook_urls(public: &Url) -> anyhow::Result<WebhookUrls> {

@@ -49,6 +49,7 @@ pub async fn answer_all(
                 Operation::Simulate { name, text, since, reply } => {
                     (configured.simulate(&worker, &name, &text, since).await, reply)
                 }
+                Operation::Reload { reply } => (configured.reload(&worker).await, reply),
                 Operation::Status { reply } => (Ok(status(&worker)), reply),
             };
             // The asker may have gone; the work is done all the same.

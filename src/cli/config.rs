@@ -1,12 +1,16 @@
 //! `config`: whether the configuration is right, and what it comes to.
 
+use serde::Deserialize;
+use serde_json::json;
+
 use super::client::Place;
 use super::exit::{Exit, Failure};
-use super::screen::Output;
-use super::{Cli, Screen};
+use super::screen::{Output, Paint, printable};
+use super::simulate::Effect;
+use super::{Cli, Screen, Session, understood};
 use crate::config::{self, Config, ConfigErrors};
 
-/// Check or show the configuration
+/// Check or show the configuration, or have the service read it again
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -33,6 +37,58 @@ Examples:
         #[command(flatten)]
         output: Output,
     },
+    /// Have the running service read its configuration again, as SIGHUP does
+    ///
+    /// Exchanged without a restart are [attributes], [scope], [[roles]], [guard], [sync], cxone.match
+    /// and cxone.trust_baseline_for; other keys that have changed are named. Shows what the new rules
+    /// do otherwise about the users as they were last seen; all of it goes through the queue and past
+    /// the guard. A configuration that is wrong changes nothing.
+    #[command(after_help = "\
+Examples:
+  cxone-sync config reload
+  cxone-sync config reload -o json")]
+    Reload {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// What a reload came to, as the API tells it.
+#[derive(Deserialize)]
+struct Reloaded {
+    changed: Vec<String>,
+    restart: Vec<String>,
+    warnings: Vec<String>,
+    effect: Effect,
+}
+
+pub async fn reload(output: Output, session: &mut Session) -> Result<Exit, Failure> {
+    let spinner = session.screen.spinner("reading the configuration again");
+    let answer = session.client.post(&["reload"], json!({})).await?;
+    drop(spinner);
+    let reloaded: Reloaded = understood(&answer)?;
+    match output.is_json() {
+        true => session.screen.print_json(&answer)?,
+        false => session.screen.print(&reloaded.rendered(session.screen.paint))?,
+    }
+    Ok(Exit::Done)
+}
+
+impl Reloaded {
+    fn rendered(&self, paint: Paint) -> String {
+        let keys = |keys: &[String]| printable(&keys.join(", "));
+        let mut text = match self.changed.is_empty() {
+            true => "Nothing has changed that can be exchanged.\n".to_owned(),
+            false => format!("In force now: {}\n", keys(&self.changed)),
+        };
+        if !self.restart.is_empty() {
+            text += &format!("{} {}\n", paint.warning("Needs a restart:"), keys(&self.restart));
+        }
+        for warning in &self.warnings {
+            text += &format!("{} {}\n", paint.warning("warning:"), printable(warning));
+        }
+        text + &self.effect.rendered(paint)
+    }
 }
 
 pub fn run(command: &Command, cli: &Cli, mut screen: Screen) -> Result<Exit, Failure> {
@@ -53,6 +109,7 @@ pub fn run(command: &Command, cli: &Cli, mut screen: Screen) -> Result<Exit, Fai
             }
             Ok(Exit::Done)
         }
+        Command::Reload { .. } => unreachable!("a reload asks the service"),
     }
 }
 

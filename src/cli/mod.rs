@@ -138,6 +138,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve => serve::run(config::load(&cli)?).await,
         Command::Demo(args) => demo::run(args, cli.log_level).await,
         Command::Completions(args) => completions::run(args, screen),
+        Command::Config(config::Command::Reload { output }) => {
+            config::reload(*output, &mut session(&cli, screen).await?).await
+        }
         Command::Config(command) => config::run(command, &cli, screen),
         Command::Healthcheck(args) => healthcheck::run(args, &cli, screen).await,
         Command::Subscribe(args) => subscribe::run(args, &mut session(&cli, screen).await?).await,

@@ -54,6 +54,7 @@ fn every_command_is_understood() {
         "history $ID --since 7d --limit 5",
         "config validate",
         "config print",
+        "config reload -o json",
         "healthcheck",
         "completions bash",
     ] {

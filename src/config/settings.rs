@@ -198,6 +198,11 @@ impl Settings {
         }
     }
 
+    /// Every value, by its path.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Ready)> {
+        self.ready.iter().map(|(path, set)| (path.as_str(), &set.ready))
+    }
+
     // What the sections are built from. A path that is not in the table is a slip of ours.
 
     pub fn set(&self, path: &str) -> Option<&Set> {

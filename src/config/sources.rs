@@ -39,9 +39,9 @@ pub struct Deciding {
 }
 
 /// Whether a key is one of those that [`Deciding`] is made of.
-fn decides(path: &str) -> bool {
+pub(super) fn decides(path: &str) -> bool {
     ["attributes.", "scope.", "roles[", "guard."].iter().any(|section| path.starts_with(section))
-        || ["sync.create", "sync.on_delete", "cxone.match"].contains(&path)
+        || ["roles", "sync.create", "sync.on_delete", "cxone.match"].contains(&path)
 }
 
 impl Sources {

@@ -280,8 +280,11 @@ impl Effect {
             let lasts = |next: &SeenState| Duration::try_from(next.at.duration_since(state.at)).ok();
             let next = states.get(n + 1).map(|next| lasts(next).unwrap_or_default());
             if next.is_some_and(|lasts| lasts < OUT_OF_SCOPE_TWICE_APART) {
-                // Somebody who moves between two groups is in neither for a moment.
-                differences.remove(&Difference::Deactivated);
+                // Somebody who moves between two groups is in neither for a moment, and what was unclear
+                // for a moment was clear afterwards.
+                let lasts =
+                    |one: &Difference| !matches!(one, Difference::Deactivated | Difference::CannotBeTold(_));
+                differences.retain(lasts);
             }
             for difference in differences {
                 self.found.entry(difference).or_default().insert(user);

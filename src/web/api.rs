@@ -36,6 +36,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/sync", post(sync))
         .route("/plan", post(plan))
         .route("/simulate", post(simulate))
+        .route("/reload", post(reload))
         .route("/explain/{user}", get(explain))
         .route("/adopt", post(adopt))
         .route("/history", get(history))
@@ -154,6 +155,10 @@ async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value
 async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answer<Value> {
     let SimulateRequest { name, text, since } = asked;
     Ok(Json(ours.operations.simulate(name, text, since).await?))
+}
+
+async fn reload(State(ours): Ours) -> Answer<Value> {
+    Ok(Json(ours.operations.reload().await?))
 }
 
 async fn explain(State(ours): Ours, Path(user): Path<String>) -> Answer<Value> {

@@ -10,6 +10,7 @@ mod flow;
 mod kill;
 mod people;
 mod preview;
+mod reload;
 mod scim_server;
 mod simulate;
 mod tidy;

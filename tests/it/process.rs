@@ -1,6 +1,8 @@
 //! The real binary as a process of its own.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -34,9 +36,7 @@ impl Process {
             .unwrap();
         let process =
             Self { child: Arc::new(Mutex::new(child)), socket: stage.folder.path().join("demo.sock") };
-        let up =
-            until(|| std::os::unix::net::UnixStream::connect(&process.socket).is_ok() || process.has_ended())
-                .await;
+        let up = until(|| UnixStream::connect(&process.socket).is_ok() || process.has_ended()).await;
         assert!(up && !process.has_ended(), "the service did not start:\n{}", log_of(stage));
         process
     }
@@ -51,9 +51,22 @@ impl Process {
     /// SIGTERM, and the exit code.
     pub fn terminate(&self) -> Option<i32> {
         let mut child = self.child.lock().unwrap();
-        let id = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        signal(&child, "-TERM");
         child.wait().unwrap().code()
+    }
+
+    /// SIGHUP: the service reads its configuration again, some time after this returns.
+    pub fn hang_up(&self) {
+        signal(&self.child.lock().unwrap(), "-HUP");
+    }
+
+    /// A page of the private listener.
+    pub fn page(&self, path: &str) -> String {
+        let mut connection = UnixStream::connect(&self.socket).unwrap();
+        write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     pub fn has_ended(&self) -> bool {
@@ -68,6 +81,11 @@ impl Drop for Process {
             child.wait().ok();
         }
     }
+}
+
+fn signal(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
 }
 
 pub fn write_config(stage: &Stage) -> PathBuf {

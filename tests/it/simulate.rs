@@ -39,11 +39,12 @@ fn narrowed(stage: &Stage, group: &str, per_hour: u64) -> String {
     )
 }
 
-/// Waits until as many users have been seen linked.
+/// Waits until as many users have been seen linked, with all their groups.
 async fn seen(running: &Running, n_users: usize) {
     let seen = until_async(|| async {
         let states = running.store.states_since(Timestamp::MAX, None, 99).await.unwrap();
-        states.iter().filter(|(_, states)| states[0].scim_id.is_some()).count() == n_users
+        states.iter().filter(|(_, states)| states[0].scim_id.is_some() && states[0].complete).count()
+            == n_users
     });
     assert!(seen.await, "not everybody was seen");
 }

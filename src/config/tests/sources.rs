@@ -90,3 +90,37 @@ fn a_file_is_read_again_as_it_is_now() {
     assert!(again.sources().load().is_err());
     assert!(valid(&[], &[]).sources().load().is_err(), "a text cannot be read again");
 }
+
+#[test]
+fn what_has_changed_is_told_by_what_it_takes() {
+    let row = |role: &str| format!("[[roles]]\ngroup = \"{G1}\"\nrole = \"{role}\"\n");
+    let values = |changes: Pairs<'_>, rows: &str| {
+        let config = Config::parse("c.toml", &(text(changes) + rows), none(), &[]);
+        config.unwrap_or_else(|errors| panic!("{errors}")).values().clone()
+    };
+    #[track_caller]
+    fn check(a: &Values, b: &Values, exchanged: &[&str], restart: &[&str]) {
+        assert_eq!((a.exchanged(b), a.need_restart(b)), (owned(exchanged), owned(restart)));
+        assert_eq!(b.exchanged(a), owned(exchanged));
+    }
+    fn owned(paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| (*path).to_owned()).collect()
+    }
+    let before = values(&[], "");
+    check(&before, &values(&[("sync.max_attempts", "12")], ""), &[], &[]);
+    check(&before, &values(&[("sync.max_attempts", "3")], &row("a")), &["roles", "sync.max_attempts"], &[]);
+    check(&values(&[], &row("a")), &values(&[], &row("b")), &["roles"], &[]);
+    let other = [
+        ("graph.client_secret", r#""another""#),
+        ("cxone.match", r#"["userName"]"#),
+        ("retention.history", r#""10d""#),
+        ("attributes.displayName", r#"{ from = "[mail]" }"#),
+    ];
+    check(
+        &before,
+        &values(&other, ""),
+        &["attributes.displayName.from", "cxone.match"],
+        &["graph.client_secret", "retention.history"],
+    );
+    assert!(!format!("{:?}", values(&other, "")).contains("another"));
+}

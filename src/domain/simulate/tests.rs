@@ -229,7 +229,7 @@ fn a_user_counts_once_for_each_difference_in_however_many_states() {
 }
 
 #[test]
-fn who_is_out_of_scope_for_a_moment_is_not_deactivated() {
+fn what_was_so_for_a_moment_turns_nobody_off() {
     let mut new = rules();
     only(&[2])(&mut new);
     let kept = [group(1), group(2)].into();
@@ -238,11 +238,13 @@ fn who_is_out_of_scope_for_a_moment_is_not_deactivated() {
         let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
         let mut effect = Effect::default();
         let inside = SeenState { at, groups: [group(2)].into(), ..ana() };
-        effect.add(&trial, user(1), &[ana(), inside], None);
+        let unread = SeenState { complete: false, ..ana() };
+        effect.add(&trial, user(1), &[ana(), inside.clone()], None);
+        effect.add(&trial, user(2), &[unread, inside], None);
         effect.summary()
     };
     assert_eq!(back_after(299), "nothing differs");
-    assert_eq!(back_after(300), "1 deactivated");
+    assert_eq!(back_after(300), "1 deactivated, 1 cannot be told (not all groups had been read)");
 }
 
 #[test]
