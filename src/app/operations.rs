@@ -49,6 +49,7 @@ pub async fn answer_all(
                 Operation::Simulate { name, text, since, reply } => {
                     (configured.simulate(&worker, &name, &text, since).await, reply)
                 }
+                Operation::Lint { reply } => (worker.lint().await.map_err(failed), reply),
                 Operation::Reload { reply } => (configured.reload(&worker).await, reply),
                 Operation::Status { reply } => (Ok(status(&worker)), reply),
             };

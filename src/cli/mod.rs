@@ -17,6 +17,7 @@ pub mod demo;
 mod explain;
 mod healthcheck;
 mod history;
+mod mapping;
 mod offline;
 mod plan;
 mod queue;
@@ -98,6 +99,8 @@ Examples:
     Explain(explain::Args),
     History(history::Args),
     #[command(subcommand)]
+    Mapping(mapping::Command),
+    #[command(subcommand)]
     Config(config::Command),
     Healthcheck(healthcheck::Args),
     Completions(completions::Args),
@@ -138,6 +141,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve => serve::run(config::load(&cli)?).await,
         Command::Demo(args) => demo::run(args, cli.log_level).await,
         Command::Completions(args) => completions::run(args, screen),
+        Command::Mapping(mapping::Command::Table { output }) => mapping::table(*output, &cli, screen),
+        Command::Mapping(mapping::Command::Lint { output }) => {
+            mapping::lint(*output, &mut session(&cli, screen).await?).await
+        }
         Command::Config(config::Command::Reload { output }) => {
             config::reload(*output, &mut session(&cli, screen).await?).await
         }

@@ -52,6 +52,8 @@ fn every_command_is_understood() {
         "explain ana@example.com -o json",
         "history",
         "history $ID --since 7d --limit 5",
+        "mapping table",
+        "mapping lint -o json",
         "config validate",
         "config print",
         "config reload -o json",

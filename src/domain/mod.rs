@@ -29,4 +29,5 @@ pub mod roles;
 pub mod scope;
 pub mod undo;
 
+pub mod lint;
 pub mod simulate;

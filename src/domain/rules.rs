@@ -64,6 +64,12 @@ impl Rules {
         self.attributes.get(&Attribute::Roles).is_some_and(|rule| rule.owner != Owner::Cxone)
     }
 
+    /// Every group that is named, whether or not it matters at present.
+    pub fn named_groups(&self) -> BTreeSet<GroupId> {
+        let rows = self.roles.rows().iter().map(|row| row.group);
+        self.scope.named_groups().into_iter().chain(rows).collect()
+    }
+
     /// The groups whose members matter: those of the scope, and those of the role table when roles
     /// are ours to give.
     pub fn relevant_groups(&self) -> BTreeSet<GroupId> {

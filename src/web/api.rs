@@ -37,6 +37,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/plan", post(plan))
         .route("/simulate", post(simulate))
         .route("/reload", post(reload))
+        .route("/lint", post(lint))
         .route("/explain/{user}", get(explain))
         .route("/adopt", post(adopt))
         .route("/history", get(history))
@@ -155,6 +156,10 @@ async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value
 async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answer<Value> {
     let SimulateRequest { name, text, since } = asked;
     Ok(Json(ours.operations.simulate(name, text, since).await?))
+}
+
+async fn lint(State(ours): Ours) -> Answer<Value> {
+    Ok(Json(ours.operations.lint().await?))
 }
 
 async fn reload(State(ours): Ours) -> Answer<Value> {

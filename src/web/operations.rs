@@ -35,6 +35,8 @@ pub enum Operation {
     SyncAll { reply: Reply },
     /// What another configuration, by its name and text, would have done otherwise: an object.
     Simulate { name: String, text: String, since: Option<Timestamp>, reply: Reply },
+    /// What is probably not meant in the rules: `{"findings": […]}`.
+    Lint { reply: Reply },
     /// Reads the configuration again and puts in force what can be: an object.
     Reload { reply: Reply },
     /// What `/status` adds to what the store knows: `{"circuits": …, "tokens": …, "dialect": …}`.
@@ -125,6 +127,10 @@ impl Operations {
         since: Option<Timestamp>,
     ) -> Result<Value, OperationError> {
         self.ask(LONG, |reply| Operation::Simulate { name, text, since, reply }).await
+    }
+
+    pub async fn lint(&self) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Lint { reply }).await
     }
 
     pub async fn reload(&self) -> Result<Value, OperationError> {

@@ -29,6 +29,7 @@ mod groups;
 mod guard;
 pub mod inspect;
 mod job;
+mod lint;
 mod look;
 mod rounds;
 mod seen;

@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod flow;
 mod kill;
+mod lint;
 mod people;
 mod preview;
 mod reload;

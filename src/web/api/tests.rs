@@ -247,6 +247,7 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
                 Operation::Subscribe { reply } => ("subscribe".to_owned(), reply),
                 Operation::Renew { id, reply } => (format!("renew {id}"), reply),
                 Operation::Unsubscribe { id, reply } => (format!("unsubscribe {id}"), reply),
+                Operation::Lint { reply } => ("lint".to_owned(), reply),
                 Operation::Reload { reply } => ("reload".to_owned(), reply),
                 Operation::SyncAll { reply } => ("sync all".to_owned(), reply),
                 Operation::Resolve { .. } | Operation::Status { .. } => panic!("{operation:?}"),
@@ -264,6 +265,7 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
     check(post.clone(), "adopt", Some(json!({ "dry_run": true })), "adopt true").await;
     let new = json!({ "name": "new.toml", "text": "[sync]", "since": "2026-11-01T00:00:00Z" });
     check(post.clone(), "simulate", Some(new), "simulate new.toml [sync] Some(2026-11-01T00:00:00Z)").await;
+    check(post.clone(), "lint", nothing.clone(), "lint").await;
     check(post.clone(), "reload", nothing.clone(), "reload").await;
     check(post.clone(), "sync", Some(json!({ "all": true })), "sync all").await;
     check(get.clone(), "explain/ana%40example.com", None, "explain ana@example.com").await;
