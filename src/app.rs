@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -189,8 +189,11 @@ impl Running {
 /// `cxone-sync serve`: runs until SIGTERM or SIGINT; a second signal ends the process at once. SIGHUP
 /// reads the configuration again.
 pub async fn serve(config: config::Config) -> anyhow::Result<()> {
-    // Before anything that takes long: unhandled, the signal would end the process.
-    let mut hung_up = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+    // Before anything can be reached: whoever sees us serve may signal, and an unhandled signal ends the
+    // process as if it had crashed.
+    let handler = |kind| signal(kind).context("cannot handle signals");
+    let (mut hung_up, terminate) = (handler(SignalKind::hangup())?, handler(SignalKind::terminate())?);
+    let mut ends = [terminate, handler(SignalKind::interrupt())?];
     let app = App::assemble(config, Environment::system()?).await?;
     let shutdown = app.shutdown.clone();
     let running = app.start().await?;
@@ -202,19 +205,17 @@ pub async fn serve(config: config::Config) -> anyhow::Result<()> {
         }
     });
     tokio::spawn(async move {
-        signalled().await;
+        signalled(&mut ends).await;
         info!("asked to stop: finishing what runs");
         shutdown.request();
-        signalled().await;
+        signalled(&mut ends).await;
         warn!("asked again: ending at once");
         std::process::exit(1);
     });
     running.until_end().await
 }
 
-async fn signalled() {
-    let mut terminate = signal(SignalKind::terminate()).expect("signal handlers can be installed");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("signal handlers can be installed");
+async fn signalled([terminate, interrupt]: &mut [Signal; 2]) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
