@@ -243,6 +243,10 @@ pub(super) fn membership_among(
     Ok(membership)
 }
 
+pub(super) fn are_read(tx: &impl Reading) -> Result<bool, Fault> {
+    Ok(Nesting::load(tx)?.is_complete())
+}
+
 /// The groups of which it is known who is in them: read themselves, and all that is nested in them.
 pub(super) fn kept(tx: &impl Reading) -> Result<BTreeSet<GroupId>, Fault> {
     let nesting = Nesting::load(tx)?;

@@ -505,6 +505,11 @@ impl Store {
         self.read("reading the groups", groups::relevant).await
     }
 
+    /// Whether every relevant group has been read: then memberships are complete.
+    pub async fn are_groups_read(&self) -> Result<bool> {
+        self.read("reading the groups", groups::are_read).await
+    }
+
     /// The relevant groups that have been read, with all that is nested in them.
     pub async fn kept_groups(&self) -> Result<BTreeSet<GroupId>> {
         self.read("reading the groups", groups::kept).await

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::info;
 
 use crate::clock::{later, until};
 use crate::domain::observed::Observed;
-use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome};
+use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome, Mark, Reason};
 use crate::domain::retry::Failure;
 use crate::domain::user::{GroupId, Membership, UserId};
 
@@ -19,6 +20,13 @@ use super::failure::{Fault, GRAPH, Stopped};
 const LARGE: usize = 10;
 /// For so long it is read again.
 const EMPTY_FOR: Duration = Duration::from_secs(600);
+
+/// Users whose states are in memory at once.
+const PAGE: usize = 500;
+
+fn mark(user: UserId, now: Timestamp) -> Mark {
+    Mark { user, reason: Reason::Group, news_at: now, urgent: false, removed: None }
+}
 
 impl Worker {
     /// Tells the store which groups matter and has the unread ones read. To be called before anything
@@ -35,6 +43,35 @@ impl Worker {
     /// rules name (the configuration is being exchanged), it is not complete.
     pub(super) async fn membership(&self, user: UserId) -> Result<Membership, crate::store::Error> {
         self.store.membership_among(user, self.settings.rules.relevant_groups()).await
+    }
+
+    /// Marks everybody who was last seen while some group was unread. A group marks only its own members
+    /// when it is read, and of the others some have not been given what an earlier one gives.
+    async fn look_again_at_the_unclear(&self) -> Result<(), crate::store::Error> {
+        let (now, mut after) = (self.clock.now(), None);
+        loop {
+            let page = self.store.states_since(Timestamp::MAX, after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            let mut marks = Vec::new();
+            for (user, states) in page {
+                let is_unclear = states.last().is_some_and(|state| !state.complete);
+                // Who has a job is looked at by it, or is stopped for another reason.
+                if is_unclear && self.store.job(user).await?.is_none() {
+                    marks.push(mark(user, now));
+                }
+            }
+            self.store.mark(marks, now).await?;
+        }
+    }
+
+    /// The same for a run that began before the last group was read, and left the queue after.
+    pub(super) async fn look_again_if_clear(&self, user: UserId) -> Result<(), crate::store::Error> {
+        if self.store.are_groups_read().await? {
+            let now = self.clock.now();
+            self.store.mark(vec![mark(user, now)], now).await?;
+        }
+        Ok(())
     }
 
     /// Reads a group's direct members, to the end or not at all, and marks who joined and who left.
@@ -61,7 +98,11 @@ impl Worker {
             let error = format!("group {group} reads as empty and had {before} members; reading it again");
             return Err(Stopped::By(Fault::answered(GRAPH, Failure::Transient(error))));
         }
+        let was_unclear = !self.store.are_groups_read().await?;
         let diff = self.store.record_group(group, members, read_at).await?;
+        if was_unclear && self.store.are_groups_read().await? {
+            self.look_again_at_the_unclear().await?;
+        }
         for nested in &diff.unread {
             self.store.schedule(Chore::Group(*nested), read_at, read_at).await?;
         }

@@ -288,7 +288,11 @@ impl Worker {
             }
         };
         self.count(&job, &outcome);
+        let was_unclear = outcome.seen.as_ref().is_some_and(|seen| !seen.complete);
         let settled = self.store.settle(claim, outcome, self.clock.now()).await?;
+        if was_unclear && settled.state.is_none() {
+            self.look_again_if_clear(job.user).await?;
+        }
         debug!(user.id = %job.user, job.remarked = settled.remarked, "settled user {}", job.user);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The configuration, read again by a service that runs.
 
+use cxone_sync::sim::{Fault, What, When};
 use serde_json::{Value, json};
 
 use super::process::{Process, log_of, run, write_config};
@@ -85,6 +86,30 @@ async fn a_new_role_row_gives_its_members_the_role_without_a_restart() {
     assert!(until(|| stage.held_roles(&ben).contains("Lead")).await, "{}", log_of(&stage));
     stage.graph().remove_member(&leads, &ana);
     assert!(until(|| !stage.held_roles(&ana).contains("Lead")).await, "{}", log_of(&stage));
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_looked_at_before_all_new_groups_were_read_is_looked_at_again() {
+    let mut stage = Stage::new();
+    let process = subscribed(&stage).await;
+    let (ana, ben) = (stage.hire("Ana"), stage.hire("Ben"));
+    let groups = ["Leads", "Coaches"].map(|name| stage.graph().add_group(json!({ "displayName": name })));
+    stage.graph().add_member(&groups[0], &ana);
+    stage.graph().add_member(&groups[1], &ben);
+    stage.converge(&[ana.clone(), ben.clone()]).await;
+    rest(&stage).await;
+
+    // Of one of the groups the first reads fail, while everybody is looked at.
+    let members = format!("/v1.0/groups/{}/members", groups[1]);
+    stage.graph().add_fault(Fault::new("GET", &members, When::First(2), What::Status(500, None)));
+    for (group, role) in groups.iter().zip(["Lead", "Coach"]) {
+        stage.configuration += &format!("[[roles]]\ngroup = \"{group}\"\nrole = \"{role}\"\n");
+    }
+    reload(&mut stage, "");
+    for (user, role) in [(&ana, "Lead"), (&ben, "Coach")] {
+        assert!(until(|| stage.held_roles(user).contains(role)).await, "{role}: {}", log_of(&stage));
+    }
     assert_eq!(process.terminate(), Some(0));
 }
 
