@@ -57,7 +57,8 @@ impl Normalised {
 
     /// Whether that is why the target shows `shows` where `desired` was written.
     pub fn explains(&self, attribute: Attribute, desired: Option<&Value>, shows: Option<&Value>) -> bool {
-        self.is_learned()
+        Self::is_for(attribute)
+            && self.is_learned()
             && same(attribute, self.wrote.as_ref(), desired)
             && same(attribute, self.shows.as_ref(), shows)
     }
@@ -80,3 +81,6 @@ pub struct Baseline {
     pub source: Option<Value>,
     pub target: Option<Value>,
 }
+
+#[cfg(test)]
+mod tests;
