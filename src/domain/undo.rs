@@ -79,13 +79,18 @@ pub fn inverse(writes: &[Write]) -> Inverse {
         }
     }
     for change in changes.into_values() {
-        if change.attribute == Attribute::Active && change.after != Some(Value::Flag(true)) {
+        if turns_off(&change) {
             inverse.skipped.push(Skipped { attribute: Attribute::Active, code: UndoSkip::NeedsEvidence });
         } else if !same(change.attribute, change.before.as_ref(), change.after.as_ref()) {
             inverse.changes.push(change);
         }
     }
     inverse
+}
+
+/// It does not turn the account on, so it may turn it off.
+fn turns_off(change: &Change) -> bool {
+    change.attribute == Attribute::Active && change.after != Some(Value::Flag(true))
 }
 
 /// Of roles only those that we gave or took are taken back: the rest may have been changed by others
@@ -106,6 +111,11 @@ fn roles_before(later: &Change, earlier: &Change) -> Change {
 pub fn still_standing(changes: &[Change], shown: &Attributes) -> Inverse {
     let mut standing = Inverse::default();
     for change in changes {
+        // `inverse` makes none that does, but this comes out of the store.
+        if turns_off(change) {
+            standing.skipped.push(Skipped { attribute: change.attribute, code: UndoSkip::NeedsEvidence });
+            continue;
+        }
         let now = shown.get(&change.attribute);
         let possible = match change.attribute {
             Attribute::Roles => roles_now(change, now),

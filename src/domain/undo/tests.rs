@@ -89,6 +89,19 @@ fn no_undo_turns_an_account_off() {
 }
 
 #[test]
+fn no_order_to_undo_turns_an_account_off_either() {
+    let shown = Attributes::from([(Attribute::Active, Value::Flag(true))]);
+    for after in [OFF, None] {
+        let standing = still_standing(&[change(Attribute::Active, ON, after)], &shown);
+        assert_eq!(standing.changes, []);
+        assert_eq!(
+            standing.skipped,
+            [Skipped { attribute: Attribute::Active, code: UndoSkip::NeedsEvidence }]
+        );
+    }
+}
+
+#[test]
 fn what_was_created_stays() {
     let created = applied(
         Operation::Create,
