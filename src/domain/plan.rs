@@ -195,7 +195,7 @@ impl Reason {
             }
             Self::ProtectedUser => "the user is in guard.protected_users: never written".to_owned(),
             Self::ProtectedAccount(why) => format!("the CXone account is protected: {why}"),
-            Self::Restrained(why) => format!("the user left, but {why}"),
+            Self::Restrained(why) => format!("Entra's word is not carried out: {why}"),
             Self::PassedOn => {
                 "the user left, and the CXone account belongs to somebody else by now".to_owned()
             }
@@ -307,8 +307,8 @@ fn leaver(
     let code = evidence.as_ref().map_or(OUT_OF_SCOPE, Evidence::code);
     // Who was kept although out of scope is not kept when they are disabled.
     let is_about = |it: &&Restraint| it.evidence.as_deref().is_none_or(|about| about == code);
-    let mut forbidding = inputs.restraints.iter().filter(is_about);
-    if let Some(restraint) = forbidding.find(|it| forbids(it, Attribute::Active, off.as_ref())) {
+    let mut about = inputs.restraints.iter().filter(is_about);
+    if let Some(restraint) = about.find(|it| forbids(it, Attribute::Active, off.as_ref())) {
         return plan(Action::Nothing, Reason::Restrained(words_of(restraint)));
     }
     let evidence = match evidence {
@@ -323,6 +323,15 @@ fn leaver(
     let before = shown.attributes.get(&Attribute::Active).cloned();
     let change = Change { attribute: Attribute::Active, before, after: off };
     plan(Action::Deactivate { change, evidence }, Reason::Leaver)
+}
+
+/// What forbids to write this value.
+fn forbidding<'a>(
+    restraints: &'a [Restraint],
+    of: Attribute,
+    value: Option<&Value>,
+) -> Option<&'a Restraint> {
+    restraints.iter().find(|restraint| forbids(restraint, of, value))
 }
 
 fn forbids(restraint: &Restraint, of: Attribute, desired: Option<&Value>) -> bool {
@@ -369,7 +378,7 @@ fn stay(rules: &Rules, user: &SourceUser, inputs: &Inputs<'_>) -> Plan {
     };
     let mut plan = match shown {
         Some(shown) => change(rules, &desired, shown, inputs),
-        None if rules.create => create(rules, desired.clone()),
+        None if rules.create => create(rules, desired.clone(), inputs.restraints),
         None => plan(Action::Nothing, Reason::CreateIsOff),
     };
     let given = rules.roles.given_by(inputs.membership);
@@ -424,7 +433,7 @@ fn desired(
     Ok(desired)
 }
 
-fn create(rules: &Rules, mut desired: Attributes) -> Plan {
+fn create(rules: &Rules, mut desired: Attributes, restraints: &[Restraint]) -> Plan {
     let missing: Vec<&str> = REQUIRED
         .into_iter()
         .filter(|attribute| !desired.contains_key(attribute))
@@ -433,6 +442,12 @@ fn create(rules: &Rules, mut desired: Attributes) -> Plan {
     if !missing.is_empty() {
         return plan(Action::Park, Reason::RequiredMissing(missing));
     }
+    let indispensable = REQUIRED.into_iter().chain([Attribute::Active]);
+    let mut forbidden = indispensable.filter_map(|it| forbidding(restraints, it, Some(desired.get(&it)?)));
+    if let Some(restraint) = forbidden.next() {
+        return plan(Action::Park, Reason::Restrained(words_of(restraint)));
+    }
+    desired.retain(|attribute, value| forbidding(restraints, *attribute, Some(value)).is_none());
     // Roles that are CXone's to give are not set at creation either.
     let ours = rules.attributes.get(&Attribute::Roles).is_some_and(|rule| rule.owner != Owner::Cxone);
     let given = matches!(desired.get(&Attribute::Roles), Some(Value::List(roles)) if !roles.is_empty());
@@ -462,7 +477,7 @@ fn change(rules: &Rules, desired: &Attributes, shown: &TargetUser, inputs: &Inpu
             match resolve(attribute, rule, source, target, baseline) {
                 agreed @ (_, Why::InSync) => agreed,
                 _ if explained => (Decision::Keep, Why::TargetNormalises),
-                _ if inputs.restraints.iter().any(|it| forbids(it, attribute, source)) => {
+                _ if forbidding(inputs.restraints, attribute, source).is_some() => {
                     (Decision::Keep, Why::Restrained)
                 }
                 // What is never written afterwards is not written because somebody asks.

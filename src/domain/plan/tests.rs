@@ -245,6 +245,31 @@ fn a_joiner_without_a_family_name_is_parked_with_the_name_of_what_is_missing() {
 }
 
 #[test]
+fn what_was_taken_back_is_not_given_to_a_new_account_either() {
+    let source = Source::Present(ana());
+    let (membership, nothing) = (everywhere(), BTreeSet::new());
+    let created_without = |attribute, value: &str| {
+        let forbids = Forbidden::Value { attribute, value: Some(Value::text(value)) };
+        let restraint = Restraint {
+            forbids,
+            why: crate::domain::case::RestraintReason::Undone,
+            by: "an operator".to_owned(),
+            at: at(0),
+        };
+        let restraints = [restraint];
+        let inputs = inputs(&source, &membership, &Target::Absent, None, &restraints, &nothing);
+        super::decide(&rules(), &inputs)
+    };
+    let plan = created_without(Attribute::DisplayName, "Ana Martin");
+    assert_eq!(plan.reason, Reason::Joiner);
+    assert!(plan.changes().iter().all(|change| change.attribute != Attribute::DisplayName));
+    let plan = created_without(Attribute::FamilyName, "Martin");
+    assert_eq!((&plan.action, plan.reason.code()), (&Action::Park, "restrained"));
+    assert!(plan.reason.sentence().contains("an operator took the change back"), "{:?}", plan.reason);
+    assert_eq!(created_without(Attribute::FamilyName, "Silva").reason, Reason::Joiner, "another value");
+}
+
+#[test]
 fn a_held_conflict_stays_a_conflict() {
     let link = linked();
     let mut user = ana();
