@@ -654,12 +654,22 @@ impl Plan {
     }
 
     /// The baseline to remember once the target shows `shown`: held attributes keep the old one, so
-    /// that the conflict is still seen the next time.
+    /// that the conflict is still seen the next time, and so does Entra's side of what the guard has
+    /// taken out of this plan, or nobody would want it any more.
     pub fn settled_baseline(&self, old: Option<&Link>, shown: &Attributes) -> BTreeMap<Attribute, Baseline> {
         let mut baseline = old.map(|link| link.baseline.clone()).unwrap_or_default();
+        let changes = self.changes();
+        let is_left_out = |verdict: &Verdict| {
+            let of = verdict.attribute;
+            let sent = changes.iter().find(|change| change.attribute == of).map(|change| &change.after);
+            let whole = sent.is_some_and(|after| same(of, after.as_ref(), verdict.source.as_ref()));
+            verdict.decision == Decision::Write && !whole
+        };
         for verdict in &self.verdicts {
-            if verdict.decision != Decision::Hold && verdict.why != Why::GroupsUnread {
-                let target = shown.get(&verdict.attribute).cloned();
+            let target = shown.get(&verdict.attribute).cloned();
+            if is_left_out(verdict) {
+                baseline.entry(verdict.attribute).and_modify(|old| old.target = target);
+            } else if verdict.decision != Decision::Hold && verdict.why != Why::GroupsUnread {
                 baseline.insert(verdict.attribute, Baseline { source: verdict.source.clone(), target });
             }
         }

@@ -245,6 +245,25 @@ fn a_joiner_without_a_family_name_is_parked_with_the_name_of_what_is_missing() {
 }
 
 #[test]
+fn roles_that_the_guard_holds_are_still_wanted_when_the_rest_is_done() {
+    let mut rules = rules();
+    rules.attributes.get_mut(&Attribute::Roles).unwrap().owner = Owner::Newest;
+    let mut user = ana();
+    user.properties.insert("surname".to_owned(), Value::text("Silva"));
+    let source = Source::Present(user);
+    let nowhere = Membership { groups: [].into(), ..everywhere() };
+    let (link, target) = (linked(), ana_there());
+    let plan = decide(&rules, &source, &nowhere, &Target::Found(target.clone()), Some(&link));
+    assert_eq!(shown(&plan), "differs | familyName: Martin > Silva; roles: agent > ");
+    let reduced = plan.without(&[Guarded::RoleRemovals].into(), &rules.roles).unwrap();
+    assert_eq!(shown(&reduced), "differs | familyName: Martin > Silva");
+    let after = apply(&reduced, Some(&target), &scim_id()).unwrap();
+    let link = link_to(&after, &reduced, Some(&link));
+    let again = decide(&rules, &source, &nowhere, &Target::Found(after), Some(&link));
+    assert_eq!(shown(&again), "differs | roles: agent > ");
+}
+
+#[test]
 fn what_was_taken_back_is_not_given_to_a_new_account_either() {
     let source = Source::Present(ana());
     let (membership, nothing) = (everywhere(), BTreeSet::new());
