@@ -7,7 +7,11 @@ use crate::domain::rules::{Protected, Rule, Side};
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::domain::user::GroupId;
 
+mod guarded;
+mod promises;
 mod properties;
+mod taken_back;
+mod world;
 
 fn expression(text: &str) -> Expression {
     Expression::parse(text).unwrap()

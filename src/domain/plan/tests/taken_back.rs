@@ -1,0 +1,60 @@
+//! Undo: there and back, and then quiet.
+
+use proptest::prelude::*;
+
+use super::world::{busy_world, restraint, user};
+use super::*;
+use crate::domain::queue::{self, Intent, Write, WriteResult};
+use crate::domain::undo::{holding_back, inverse};
+
+/// The plan as the history tells it once it was carried out.
+fn written(plan: &Plan) -> Option<Write> {
+    let intent = Intent {
+        at: at(0),
+        user: user(),
+        scim_id: Some(scim_id()),
+        operation: plan.operation()?,
+        changes: plan.changes(),
+        why: plan.why(),
+        reason: queue::Reason::Delta,
+        evidence: plan.evidence().cloned(),
+        plan: plan.hash(user(), None),
+        desired: plan.desired_hash(),
+        batch: None,
+        approved_by: None,
+        spend: Default::default(),
+    };
+    Some(Write { number: 1, intent, result: WriteResult::Applied, shown: Attributes::new(), lag_ms: 0 })
+}
+
+proptest! {
+    #[test]
+    fn an_undone_write_leaves_what_was_there_and_is_not_repeated(mut world in busy_world()) {
+        if let Target::Found(shown) = &mut world.target {
+            shown.attributes.entry(Attribute::Active).or_insert(Value::Flag(true));
+        }
+        let plan = world.decide();
+        let Some(write) = written(&plan) else { return Ok(()) };
+        if matches!(plan.action, Action::Create(_) | Action::Reactivate(_)) {
+            return Ok(());
+        }
+        let back = inverse(&[write]);
+        prop_assert_eq!(&back.skipped, &[]);
+
+        let done = world.having_done(&plan);
+        let (undo, skipped) = super::super::undo(&done.rules, &done.inputs(), &back.changes);
+        prop_assert_eq!(skipped, vec![]);
+        let mut undone = done.having_done(&undo);
+        let (before, after) = (world.shown().unwrap(), undone.shown().unwrap().attributes.clone());
+        for attribute in Attribute::ALL {
+            let (was, is) = (before.attributes.get(&attribute), after.get(&attribute));
+            prop_assert!(same(attribute, was, is), "{}: {:?} and {:?}", attribute, was, is);
+        }
+
+        let forbidden = holding_back(&back.changes, &after);
+        undone.restraints = forbidden.into_iter().map(restraint).collect();
+        let next = undone.decide();
+        prop_assert_eq!(next.operation(), None, "{:?} after {:?}", next, undo);
+        prop_assert_eq!(&next.lift, &[]);
+    }
+}
