@@ -592,8 +592,12 @@ impl Plan {
         plan.action = match &self.action {
             Action::Deactivate { .. } if held.contains(&Guarded::Deactivations) => return None,
             Action::Create(attributes) => {
-                let changes = reduced(&created(attributes));
-                Action::Create(patch::apply(&Attributes::new(), &changes))
+                let mut left = patch::apply(&Attributes::new(), &reduced(&created(attributes)));
+                if attributes.contains_key(&Attribute::Roles) {
+                    // It sends nothing, but the baseline then knows that Entra's word is to come.
+                    left.entry(Attribute::Roles).or_insert(Value::List(Vec::new()));
+                }
+                Action::Create(left)
             }
             Action::Patch(changes) => Action::Patch(reduced(changes)),
             Action::Reactivate(changes) => Action::Reactivate(reduced(changes)),
@@ -737,7 +741,8 @@ fn created(attributes: &Attributes) -> Vec<Change> {
         before: None,
         after: Some(value.clone()),
     };
-    attributes.iter().map(change).collect()
+    let is_sent = |(_, value): &(&Attribute, &Value)| **value != Value::List(Vec::new());
+    attributes.iter().filter(is_sent).map(change).collect()
 }
 
 /// The target as it will be when the plan has been carried out.

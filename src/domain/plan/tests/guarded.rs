@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::properties::sorted;
-use super::world::{World, busy_world, user, world};
+use super::world::{busy_world, user, world};
 use super::*;
 
 fn subset() -> impl Strategy<Value = BTreeSet<Guarded>> {
@@ -15,15 +15,6 @@ fn end(user: Option<TargetUser>) -> Option<Attributes> {
     let mut attributes = user?.attributes;
     attributes.retain(|attribute, value| !same(*attribute, Some(value), None));
     Some(attributes.into_iter().map(|(attribute, value)| (attribute, sorted(value))).collect())
-}
-
-/// Whether what the guard holds of roles comes again at the very next look. After a creation it may not:
-/// not before the groups have been read, and where the rules ask who moved, nobody can tell.
-fn roles_come_again(world: &World, plan: &Plan) -> bool {
-    let rule = &world.rules.attributes[&Attribute::Roles];
-    let as_entra_says =
-        rule.owner == Owner::Entra || (rule.owner == Owner::Newest && rule.tie == Side::Entra);
-    !matches!(plan.action, Action::Create(_)) || (as_entra_says && world.membership.complete)
 }
 
 proptest! {
@@ -50,7 +41,8 @@ proptest! {
     fn what_is_held_is_wanted_again_at_the_next_look(world in busy_world(), held in subset()) {
         let (plan, table) = (world.decide(), &world.rules.roles);
         let Some(reduced) = plan.without(&held, table) else { return Ok(()) };
-        if !roles_come_again(&world, &plan) {
+        if matches!(plan.action, Action::Create(_)) && !world.membership.complete {
+            // Roles wait until the groups have been read.
             return Ok(());
         }
         let later = world.having_done(&reduced);
