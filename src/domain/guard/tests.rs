@@ -71,6 +71,11 @@ fn a_small_tenant_may_lose_one_user_a_day() {
 }
 
 #[test]
+fn a_day_has_24_hours() {
+    assert_eq!((HOUR, DAY), (Duration::from_secs(3600), 24 * HOUR));
+}
+
+#[test]
 fn a_budget_of_nothing_holds_everything() {
     check(
         Budget { per_day: Some(0), ..NONE },
@@ -87,7 +92,8 @@ fn every_kind_has_its_budget_its_name_and_its_words() {
         Budgets { deactivations: budget(1), role_removals: budget(2), privileged_grants: budget(3) };
     let told = Guarded::ALL.map(|guarded| {
         let over = over(guarded, budgets.of(guarded), &used(3, 3), 1).unwrap();
-        assert!(over.contains(&guarded.to_string()), "{over}");
+        assert_eq!(guarded.to_string(), guarded.name());
+        assert!(over.contains(guarded.name()), "{over}");
         over
     });
     assert_eq!(

@@ -30,3 +30,38 @@ fn the_table_reads_backwards() {
     assert_eq!(table.group_of("agent"), Some(group(1)));
     assert_eq!(table.group_of("admin"), None);
 }
+
+#[test]
+fn every_row_is_judged_by_membership_and_by_what_is_held() {
+    let row = row(1, "agent");
+    let judge = |member: bool, complete, held: &[&str]| {
+        let groups = if member { [group(1)].into() } else { [group(2)].into() };
+        let held: Vec<String> = held.iter().map(|role| (*role).to_owned()).collect();
+        row.judge(&Membership { groups, complete, read_at: None }, &held)
+    };
+    for complete in [true, false] {
+        assert_eq!(judge(true, complete, &["agent"]), RowCode::Given);
+        assert_eq!(judge(true, complete, &["by hand"]), RowCode::ToBeGiven);
+    }
+    assert_eq!(judge(false, true, &["agent", "by hand"]), RowCode::ToBeTaken);
+    assert_eq!(judge(false, true, &["by hand"]), RowCode::NotAMember);
+    for held in [&["agent"] as &[&str], &[]] {
+        assert_eq!(judge(false, false, held), RowCode::GroupsUnread, "absence means nothing yet");
+    }
+}
+
+#[test]
+fn every_judgement_has_a_code_of_its_own() {
+    for code in RowCode::ALL {
+        assert_eq!(serde_json::to_value(code).unwrap(), code.code());
+    }
+}
+
+#[test]
+fn only_a_role_that_is_marked_is_privileged() {
+    let rows = vec![RoleRow { privileged: true, ..row(1, "admin") }, row(2, "agent")];
+    let table = RoleTable::new(rows.clone()).unwrap();
+    assert_eq!(table.rows(), rows);
+    let privileged = ["admin", "agent", "by hand"].map(|role| table.is_privileged(role));
+    assert_eq!(privileged, [true, false, false]);
+}
