@@ -235,3 +235,6 @@ pub struct Preapproval {
     pub at: Timestamp,
     pub until: Timestamp,
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,6 @@ impl Scope {
         InScope::Yes
     }
 }
+
+#[cfg(test)]
+mod tests;
