@@ -1,6 +1,7 @@
 mod operators;
 
 use super::*;
+use crate::domain::link::Normalised;
 use crate::domain::mapping::Expression;
 use crate::domain::roles::{RoleRow, RoleTable};
 use crate::domain::rules::{Protected, Rule, Side};
@@ -273,13 +274,7 @@ fn what_was_taken_back_is_not_given_to_a_new_account_either() {
     let (membership, nothing) = (everywhere(), BTreeSet::new());
     let created_without = |attribute, value: &str| {
         let forbids = Forbidden::Value { attribute, value: Some(Value::text(value)) };
-        let restraint = Restraint {
-            forbids,
-            why: crate::domain::case::RestraintReason::Undone,
-            by: "an operator".to_owned(),
-            at: at(0),
-        };
-        let restraints = [restraint];
+        let restraints = [world::restraint(forbids)];
         let inputs = inputs(&source, &membership, &Target::Absent, None, &restraints, &nothing);
         super::decide(&rules(), &inputs)
     };
@@ -288,8 +283,45 @@ fn what_was_taken_back_is_not_given_to_a_new_account_either() {
     assert!(plan.changes().iter().all(|change| change.attribute != Attribute::DisplayName));
     let plan = created_without(Attribute::FamilyName, "Martin");
     assert_eq!((&plan.action, plan.reason.code()), (&Action::Park, "restrained"));
-    assert!(plan.reason.sentence().contains("an operator took the change back"), "{:?}", plan.reason);
+    assert!(plan.reason.sentence().contains("ana took the change back"), "{:?}", plan.reason);
     assert_eq!(created_without(Attribute::FamilyName, "Silva").reason, Reason::Joiner, "another value");
+}
+
+/// The order of `docs/conflicts.md`: each reason applies, and is told when none before it does.
+#[test]
+fn of_several_reasons_the_first_is_told() {
+    let name = Attribute::DisplayName;
+    let (source, membership) = (Source::Present(ana()), everywhere());
+    let mut shown = ana_there();
+    shown.attributes.insert(name, Value::text("by hand"));
+    let (target, mut link) = (Target::Found(shown), linked());
+    let pair = (Some(Value::text("Ana Martin")), Some(Value::text("by hand")));
+    let learned = Normalised { wrote: pair.0.clone(), shows: pair.1, times: 2 };
+    link.normalised.insert(name, learned);
+    let forbids = Forbidden::Value { attribute: name, value: pair.0 };
+    let mut restraints = vec![world::restraint(forbids)];
+    let (mut rules, mut revert) = (rules(), BTreeSet::from([name]));
+    let owned = |rules: &mut Rules, owner, create_only| {
+        rules.attributes.insert(name, Rule { create_only, ..rule(Some("[displayName]"), owner) });
+    };
+    let why = |rules: &Rules, link: &Link, restraints: &[Restraint], revert: &BTreeSet<Attribute>| {
+        let inputs = inputs(&source, &membership, &target, Some(link), restraints, revert);
+        let plan = super::decide(rules, &inputs);
+        let verdict = plan.verdicts.iter().find(|verdict| verdict.attribute == name).unwrap();
+        (verdict.decision, verdict.why)
+    };
+    owned(&mut rules, Owner::Newest, true);
+    assert_eq!(why(&rules, &link, &restraints, &revert), (Decision::Keep, Why::TargetNormalises));
+    link.normalised.clear();
+    assert_eq!(why(&rules, &link, &restraints, &revert), (Decision::Keep, Why::Restrained));
+    restraints.clear();
+    assert_eq!(why(&rules, &link, &restraints, &revert), (Decision::Keep, Why::CreateOnly));
+    owned(&mut rules, Owner::Cxone, false);
+    assert_eq!(why(&rules, &link, &restraints, &revert), (Decision::Keep, Why::OwnedByCxone));
+    owned(&mut rules, Owner::Newest, false);
+    assert_eq!(why(&rules, &link, &restraints, &revert), (Decision::Write, Why::Reverted));
+    revert.clear();
+    assert_eq!(why(&rules, &link, &restraints, &revert), (Decision::Keep, Why::TargetChanged));
 }
 
 #[test]
