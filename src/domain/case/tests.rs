@@ -34,7 +34,7 @@ fn forbids(value: &str) -> Forbidden {
 }
 
 fn restraint(forbids: Forbidden, by: &str) -> Restraint {
-    Restraint { forbids, why: RestraintReason::Rejected, by: by.to_owned(), at: at(0) }
+    Restraint { forbids, why: RestraintReason::Rejected, evidence: None, by: by.to_owned(), at: at(0) }
 }
 
 fn drift() -> Drift {
@@ -153,7 +153,7 @@ fn what_forbids_a_change_forbids_its_end_and_each_role_by_itself() {
 fn what_is_ordered_and_what_restrains_have_names() {
     let names = [
         Task::Apply { plan: String::new() }.name(),
-        Task::Undo { changes: Vec::new() }.name(),
+        Task::Undo { changes: Vec::new(), evidence: None }.name(),
         Task::Revert { attributes: BTreeSet::new() }.name(),
         RestraintReason::Rejected.name(),
         RestraintReason::Undone.name(),

@@ -79,7 +79,7 @@ pub fn user() -> UserId {
 
 pub fn restraint(forbids: Forbidden) -> Restraint {
     let why = RestraintReason::Undone;
-    Restraint { forbids, why, by: "ana".to_owned(), at: at(0) }
+    Restraint { forbids, why, evidence: None, by: "ana".to_owned(), at: at(0) }
 }
 
 /// What may be anything in a change: all but whether the account is on, and roles.
