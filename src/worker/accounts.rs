@@ -1,5 +1,5 @@
-//! One run at a time for an account that is not linked yet: two people who are matched to the same one
-//! at the same moment must not both write to it.
+//! One run at a time for an account: two people who are matched to the same one at the same moment must not
+//! both write to it, nor who has it and who it is passed on to.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -28,7 +28,7 @@ pub struct Look {
     pub case: Case,
     /// Found neither in the directory nor among its deleted items, since then.
     pub absent_since: Option<jiff::Timestamp>,
-    /// Of an account that is not linked to this user yet: nobody else decides about it meanwhile.
+    /// The account that was found: nobody else decides about it meanwhile.
     pub held: Option<Held>,
 }
 
@@ -44,8 +44,8 @@ impl Seen {
         Self { target, found: None, held: None }
     }
 
-    fn one(found: cxone::User, held: Option<Held>) -> Self {
-        Self { target: Target::Found(found.view.clone()), found: Some(found), held }
+    fn one(found: cxone::User, held: Held) -> Self {
+        Self { target: Target::Found(found.view.clone()), found: Some(found), held: Some(held) }
     }
 }
 
@@ -134,6 +134,8 @@ impl Worker {
             (Source::Gone(_), Some(_)) => None,
         };
         if let Some(link) = link {
+            // An account that is being passed on is somebody else's when that has been settled.
+            let held = self.running.accounts.hold(&link.scim_id).await;
             // Two users whose first runs crossed may have been linked to one account.
             if let Some(by) = self.store.linked_to(&link.scim_id).await?
                 && by != user
@@ -141,12 +143,12 @@ impl Worker {
                 return Ok(Seen::nobody(Target::Taken { id: link.scim_id.clone(), by }));
             }
             if believes && let Some(believed) = self.believed(link) {
-                return Ok(Seen::nobody(Target::Found(believed)));
+                return Ok(Seen { target: Target::Found(believed), found: None, held: Some(held) });
             }
             let found = self.cxone.get(&link.scim_id).await?;
             self.running.circuits.reached(CXONE);
             if let Observed::Present(found) = found {
-                return Ok(Seen::one(found, None));
+                return Ok(Seen::one(found, held));
             }
         }
         match present {
@@ -203,7 +205,7 @@ impl Worker {
             Some(by) if by != user && !self.is_left_behind(by, &found.view).await? => {
                 Seen::nobody(Target::Taken { id, by })
             }
-            _ => Seen::one(found, Some(held)),
+            _ => Seen::one(found, held),
         })
     }
 

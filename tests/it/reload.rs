@@ -162,7 +162,7 @@ async fn a_reload_tells_what_it_does_and_what_only_a_restart_can() {
     stage.arrives(&ana).await;
     rest(&stage).await;
     let supervisors = stage.roles[1].0.clone();
-    stage.configuration = stage.configuration.replace("per_hour = 1000000", "per_hour = 0");
+    stage.configuration = stage.configuration.replacen("per_hour = 1000000", "per_hour = 0", 1);
     let more = format!("[scope]\ngroups = [\"{supervisors}\"]\n[retention]\nhistory = \"10d\"\n");
     let answer = reload(&mut stage, &more);
     assert_eq!(answer["changed"], json!(["guard.deactivations.per_hour", "scope.groups"]));
