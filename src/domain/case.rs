@@ -2,6 +2,7 @@
 //! approved or forbidden, how CXone has drifted, and what would be done if writing were allowed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,24 @@ impl Approval {
     pub fn covers(&self, plan: &str, now: Timestamp) -> bool {
         self.plan == plan && now < self.expires_at
     }
+}
+
+/// An order that was not begun by then is not begun any more.
+pub const ORDERS_LAST: Duration = Duration::from_secs(24 * 3600);
+
+/// An id for an order given now. It tells when that was, so that what became of the order is found
+/// without reading all of the history.
+pub fn new_batch(now: Timestamp) -> String {
+    let (seconds, nanoseconds) = (now.as_second().max(0), now.subsec_nanosecond().max(0));
+    let at = uuid::Timestamp::from_unix(uuid::NoContext, seconds as u64, nanoseconds as u32);
+    uuid::Uuid::new_v7(at).to_string()
+}
+
+/// When the order was given; `None` when that is no id of an order.
+pub fn ordered_at(batch: &str) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = uuid::Uuid::try_parse(batch).ok()?.get_timestamp()?.to_unix();
+    // To the millisecond, rounded down.
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
 }
 
 /// What an operator ordered to be done about the user, other than what would be done anyway.

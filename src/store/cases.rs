@@ -12,7 +12,7 @@ use super::tables::{CASES, HELD, Id, PREAPPROVALS, PREAPPROVED, instant};
 use super::transaction::{Reading, Writing};
 use super::{journal, links, log};
 use crate::domain::case::{
-    Approval, Case, CaseChange, HeldItem, Preapproval, Restraint, RestraintReason, Work, forbidding,
+    Approval, Case, CaseChange, HeldItem, Preapproval, Restraint, RestraintReason, Task, Work, forbidding,
 };
 use crate::domain::link::Baseline;
 use crate::domain::plan::set_hash;
@@ -134,16 +134,7 @@ pub(super) fn rule(tx: &Writing, ruling: &Ruling, now: Timestamp) -> Result<Rule
                 ("approved", format!("plan {} of set {set}, until {expires_at}", item.plan))
             }
             Verdict::Reject => {
-                let restraints = forbidding(&item.changes).into_iter().map(|forbids| Restraint {
-                    forbids,
-                    why: RestraintReason::Rejected,
-                    evidence: item.evidence.as_ref().map(|evidence| evidence.code().to_owned()),
-                    by: by.clone(),
-                    at: now,
-                });
-                let change =
-                    CaseChange { held: Some(None), restrain: restraints.collect(), ..CaseChange::default() };
-                self::change(tx, *user, &change)?;
+                reject(tx, *user, item, &by, now)?;
                 ("rejected", format!("plan {} of set {set}", item.plan))
             }
         };
@@ -151,6 +142,38 @@ pub(super) fn rule(tx: &Writing, ruling: &Ruling, now: Timestamp) -> Result<Rule
         mark(tx, *user, now)?;
     }
     Ok(Ruled::Done { users: items.len() })
+}
+
+/// What was held is forbidden, and an order that wanted it is at its end. Of an undo nothing is
+/// forbidden: what it would have brought back is not what Entra says, so that nobody else wants it.
+fn reject(tx: &Writing, user: UserId, item: &HeldItem, by: &str, now: Timestamp) -> Result<(), Fault> {
+    let work = case(tx, user)?.and_then(|case| case.work);
+    let is_undo = matches!(&work, Some(Work { task: Task::Undo { .. }, .. }));
+    let forbidden = if is_undo { Vec::new() } else { forbidding(&item.changes) };
+    let restraint = |forbids| Restraint {
+        forbids,
+        why: RestraintReason::Rejected,
+        evidence: item.evidence.as_ref().map(|evidence| evidence.code().to_owned()),
+        by: by.to_owned(),
+        at: now,
+    };
+    let change = CaseChange {
+        held: Some(None),
+        restrain: forbidden.into_iter().map(restraint).collect(),
+        work_done: work.as_ref().map(|work| work.batch.clone()),
+        ..CaseChange::default()
+    };
+    self::change(tx, user, &change)?;
+    match work {
+        Some(work) => skip(tx, user, now, &work, "rejected", by),
+        None => Ok(()),
+    }
+}
+
+/// Tells that an order is not carried out for this user.
+fn skip(tx: &Writing, user: UserId, now: Timestamp, work: &Work, why: &str, by: &str) -> Result<(), Fault> {
+    let words = format!("{}: {why}", work.task.name());
+    say(tx, user, now, "skipped", words, Some(by.to_owned()), Some(work.batch.clone()))
 }
 
 /// Looked at again at once, by an operator's hand.
@@ -182,9 +205,13 @@ pub(super) fn lift(tx: &Writing, user: UserId, by: &str, now: Timestamp) -> Resu
     Ok(n)
 }
 
-/// Gives users something to do. Work that is there already is replaced.
+/// Gives users something to do. Work that is there already is replaced, and that is told.
 pub(super) fn order(tx: &Writing, orders: &[(UserId, Work)], now: Timestamp) -> Result<(), Fault> {
     for (user, work) in orders {
+        let earlier = case(tx, *user)?.and_then(|case| case.work);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.batch != work.batch) {
+            skip(tx, *user, now, &earlier, &format!("replaced by {}", work.batch), &work.by)?;
+        }
         update(tx, *user, |case| case.work = Some(work.clone()))?;
         let (by, batch) = (Some(work.by.clone()), Some(work.batch.clone()));
         say(tx, *user, now, work.task.name(), "ordered".to_owned(), by, batch)?;
@@ -287,18 +314,29 @@ pub(super) fn give_preapproval_back(tx: &Writing, id: Id, n: u64) -> Result<(), 
 }
 
 /// Ends an announcement early. `false` when there is none of this id.
-pub(super) fn end_preapproval(tx: &Writing, id: Uuid) -> Result<bool, Fault> {
+pub(super) fn end_preapproval(tx: &Writing, id: Uuid, by: &str, now: Timestamp) -> Result<bool, Fault> {
+    let known = preapprovals(tx)?.into_iter().find(|found| found.id == id);
+    let Some(Preapproval { group, most, used, .. }) = known else { return Ok(false) };
+    forget_preapproval(tx, id)?;
+    let (words, by) = (format!("{used} of {most} used for the users of group {group}"), Some(by.to_owned()));
+    let code = "preapproval_ended".to_owned();
+    log::remark(tx, &Remark { at: now, user: None, code, words, by, batch: None })?;
+    Ok(true)
+}
+
+fn forget_preapproval(tx: &Writing, id: Uuid) -> Result<(), Fault> {
     let id = *id.as_bytes();
     let (first, last) =
         (member(&id, UserId::from_bytes([0; 16])), member(&id, UserId::from_bytes([u8::MAX; 16])));
     tx.write(PREAPPROVED)?.retain_in::<&[u8; 32], _>(&first..=&last, |_, _| false)?;
-    Ok(tx.write(PREAPPROVALS)?.remove(&id)?.is_some())
+    tx.write(PREAPPROVALS)?.remove(&id)?;
+    Ok(())
 }
 
 /// Forgets announcements whose time is over.
 pub(super) fn prune(tx: &Writing, now: Timestamp) -> Result<(), Fault> {
     for old in preapprovals(tx)?.into_iter().filter(|found| found.until <= now) {
-        end_preapproval(tx, old.id)?;
+        forget_preapproval(tx, old.id)?;
     }
     Ok(())
 }

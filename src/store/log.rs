@@ -187,41 +187,80 @@ fn write(tx: &impl Reading, number: u64) -> Result<Option<Write>, Fault> {
     Ok(Some(write))
 }
 
-/// Writes begun at or after `since` and before `before`, newest first.
-pub(super) fn history(
-    tx: &impl Reading,
-    user: Option<UserId>,
-    since: Option<Timestamp>,
-    before: Option<Timestamp>,
-    limit: usize,
-) -> Result<Vec<Write>, Fault> {
-    let (since, before) = (since.unwrap_or(Timestamp::MIN), before.unwrap_or(Timestamp::MAX));
-    let mut writes = Vec::new();
-    let Some(user) = user else {
-        let (from, to) = (log_key(&instant(since), 0), log_key(&instant(before), 0));
-        for entry in tx.read(LOG_AT)?.range::<&[u8; 24]>(&from..&to)?.rev().take(limit) {
-            writes.extend(write(tx, number_of(entry?.0.value()))?);
-        }
-        return Ok(writes);
-    };
-    let of_user = tx.read(LOG_OF_USER)?;
-    let (from, to) = (log_key(user.as_bytes(), 0), log_key(user.as_bytes(), u64::MAX));
-    for entry in of_user.range::<&[u8; 24]>(&from..=&to)?.rev() {
-        let Some(found) = write(tx, number_of(entry?.0.value()))? else { continue };
-        if found.at >= since && found.at < before {
-            writes.push(found);
-        }
-        if writes.len() == limit {
-            break;
-        }
-    }
-    Ok(writes)
+/// Which entries of the history are asked for. What is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub user: Option<UserId>,
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Earlier than that.
+    pub before: Option<Timestamp>,
+    /// Of this order.
+    pub batch: Option<String>,
 }
 
-/// The latest remarks about a user, newest first, among the last `among` entries.
+impl Wanted {
+    fn is_in_time(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| at >= since) && self.before.is_none_or(|before| at < before)
+    }
+
+    fn is_of_batch(&self, batch: Option<&String>) -> bool {
+        self.batch.is_none() || self.batch.as_ref() == batch
+    }
+}
+
+/// A step back through the history.
+pub(super) struct Step {
+    pub writes: Vec<Write>,
+    /// Where the next step goes on; `None`: this was the last.
+    pub below: Option<Below>,
+}
+
+/// The time and the number of an entry that was seen already.
+pub(super) type Below = (Timestamp, u64);
+
+/// The wanted ones among the next `among` writes, newest first.
+pub(super) fn history(
+    tx: &impl Reading,
+    wanted: &Wanted,
+    below: Option<Below>,
+    among: usize,
+) -> Result<Step, Fault> {
+    let mut numbers = Vec::new();
+    match wanted.user {
+        Some(user) => {
+            let key = |number| log_key(user.as_bytes(), number);
+            let to = key(below.map_or(u64::MAX, |(_, number)| number));
+            for entry in tx.read(LOG_OF_USER)?.range::<&[u8; 24]>(&key(0)..&to)?.rev().take(among) {
+                numbers.push(number_of(entry?.0.value()));
+            }
+        }
+        None => {
+            let from = log_key(&instant(wanted.since.unwrap_or(Timestamp::MIN)), 0);
+            let (at, number) = below.unwrap_or((wanted.before.unwrap_or(Timestamp::MAX), 0));
+            let to = log_key(&instant(at), number);
+            for entry in tx.read(LOG_AT)?.range::<&[u8; 24]>(&from..&to)?.rev().take(among) {
+                numbers.push(number_of(entry?.0.value()));
+            }
+        }
+    }
+    let is_last = numbers.len() < among;
+    let mut step = Step { writes: Vec::new(), below: None };
+    for number in numbers {
+        let Some(found) = write(tx, number)? else { continue };
+        step.below = (!is_last).then_some((found.at, number));
+        if wanted.is_in_time(found.at) && wanted.is_of_batch(found.batch.as_ref()) {
+            step.writes.push(found);
+        }
+    }
+    Ok(step)
+}
+
+/// The wanted remarks, newest first: among the last `among` entries, and none from before the time that
+/// is wanted.
 pub(super) fn remarks(
     tx: &impl Reading,
-    user: Option<UserId>,
+    wanted: &Wanted,
     among: usize,
     limit: usize,
 ) -> Result<Vec<Remark>, Fault> {
@@ -229,8 +268,13 @@ pub(super) fn remarks(
     for entry in tx.read(LOG)?.iter()?.rev().take(among) {
         let (_, value) = entry?;
         let entry = decode::<Entry>(value.value().get(SEAL..).unwrap_or_default())?;
+        if wanted.since.is_some_and(|since| entry.at() < since) {
+            break;
+        }
         if let Entry::Remark(remark) = entry
-            && (user.is_none() || remark.user == user)
+            && wanted.user.is_none_or(|user| remark.user == Some(user))
+            && wanted.is_in_time(remark.at)
+            && wanted.is_of_batch(remark.batch.as_ref())
         {
             remarks.push(*remark);
         }

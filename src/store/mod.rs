@@ -60,7 +60,7 @@ pub use groups::GroupDiff;
 pub use guard::Begun;
 pub use journal::Told;
 pub use links::Adoption;
-pub use log::{Break, ChainKey, Verification};
+pub use log::{Break, ChainKey, Verification, Wanted};
 pub use operator::Replay;
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
 pub use states::SeenStates;
@@ -402,8 +402,8 @@ impl Store {
     }
 
     /// `false` when there is none of this id.
-    pub async fn end_preapproval(&self, id: uuid::Uuid) -> Result<bool> {
-        self.write("ending a preapproval", move |tx| cases::end_preapproval(tx, id)).await
+    pub async fn end_preapproval(&self, id: uuid::Uuid, by: String, now: Timestamp) -> Result<bool> {
+        self.write("ending a preapproval", move |tx| cases::end_preapproval(tx, id, &by, now)).await
     }
 
     /// Forgets what was only observed: the mode is another one now.
@@ -586,12 +586,36 @@ impl Store {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<Write>> {
-        self.read("reading the history", move |tx| log::history(tx, user, since, before, limit)).await
+        self.writes(Wanted { user, since, before, batch: None }, limit).await
+    }
+
+    /// The wanted writes, newest first, read in steps.
+    pub async fn writes(&self, wanted: Wanted, limit: usize) -> Result<Vec<Write>> {
+        let (mut writes, mut below) = (Vec::new(), None);
+        let among = if wanted.batch.is_some() { STEP } else { STEP.min(limit) };
+        loop {
+            let wanted = wanted.clone();
+            let step =
+                self.read("reading the history", move |tx| log::history(tx, &wanted, below, among)).await?;
+            writes.extend(step.writes);
+            writes.truncate(limit);
+            below = step.below;
+            if below.is_none() || writes.len() == limit {
+                return Ok(writes);
+            }
+        }
     }
 
     /// The latest remarks in the history, newest first: what operators decided, what was skipped.
     pub async fn remarks(&self, user: Option<UserId>, limit: usize) -> Result<Vec<Remark>> {
-        self.read("reading the history", move |tx| log::remarks(tx, user, REMARKS_AMONG, limit)).await
+        self.wanted_remarks(Wanted { user, ..Wanted::default() }, limit).await
+    }
+
+    /// The wanted remarks, newest first. Without `since`, only the latest entries of the history are
+    /// looked through.
+    pub async fn wanted_remarks(&self, wanted: Wanted, limit: usize) -> Result<Vec<Remark>> {
+        let among = if wanted.since.is_some() { usize::MAX } else { REMARKS_AMONG };
+        self.read("reading the history", move |tx| log::remarks(tx, &wanted, among, limit)).await
     }
 
     pub async fn remark(&self, remark: Remark) -> Result<()> {

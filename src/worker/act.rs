@@ -91,8 +91,10 @@ impl Worker {
                     self.end_order(decided, &shown.view.attributes, &mut outcome);
                 }
                 if let Some(held) = &held {
+                    // What is held of an order is still to be done once it is approved.
+                    outcome.case.work_done = None;
                     self.hold(job, Some(&shown.view.id), held, &mut outcome);
-                    self.go_on_if_approved(job, look, &mut outcome);
+                    self.go_on_if_approved(look, &mut outcome);
                 }
                 outcome
             }
@@ -195,15 +197,19 @@ impl Worker {
         }
     }
 
-    /// What was approved was held together with something newer: by itself it may go at once.
-    fn go_on_if_approved(&self, job: &Job, look: &Look, outcome: &mut Outcome) {
+    /// An approval is for what is held alone. When there was more to be done, that went first, and what
+    /// is left is what was approved.
+    fn go_on_if_approved(&self, look: &Look, outcome: &mut Outcome) {
         let now = self.clock.now();
-        let Some(Some(held)) = &outcome.case.held else { return };
-        let earlier = job.attempts <= 1
-            && look.case.approval.as_ref().is_some_and(|approval| approval.covers(&held.plan, now));
-        if let (true, Settlement::Hold { error, .. }) = (earlier, &outcome.settlement) {
-            let error = error.clone();
-            outcome.settlement = Settlement::Again { due_at: now, counts: true, error };
+        let approved = match (&outcome.case.held, &look.case.approval) {
+            (Some(Some(held)), Some(given)) => given.covers(&held.plan, now),
+            _ => false,
+        };
+        if let Settlement::Hold { error, .. } = &outcome.settlement
+            && approved
+        {
+            let error = format!("approved, and goes next: {error}");
+            outcome.settlement = Settlement::Again { due_at: now, counts: false, error };
         }
     }
 

@@ -1,7 +1,6 @@
 //! Carrying out a plan that was made earlier: exactly that one, and only where nothing has moved.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::later;
-use crate::domain::case::{Task, Work};
+use crate::domain::case::{ORDERS_LAST, Task, Work, new_batch};
 use crate::domain::evidence::Evidence;
 use crate::domain::plan::Source;
 use crate::domain::user::{GroupId, ScimId, UserId};
@@ -19,9 +18,6 @@ use crate::store;
 use super::Worker;
 use super::inspect::{LOOKS_AT_ONCE, shown};
 use super::look::Look;
-
-/// An order that was not begun by then is not begun any more.
-pub const ORDERS_LAST: Duration = Duration::from_secs(24 * 3600);
 
 /// What a plan rests on. A plan file carries it, so that it can be told what has moved since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,15 +73,22 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Filed {
     pub user: UserId,
     pub plan: String,
-    pub preconditions: Preconditions,
+    /// `None`: the service made the plan by itself and kept only what it comes to.
+    #[serde(default)]
+    pub preconditions: Option<Preconditions>,
 }
 
 impl Worker {
     /// Orders what of these plans can still be carried out. The answer names the order, and whom it
-    /// skips with what has moved.
-    pub async fn apply(&self, plans: Vec<Filed>, by: String) -> Result<Json, store::Error> {
+    /// skips with what has moved. `batch`: goes on with an order that was begun.
+    pub async fn apply(
+        &self,
+        plans: Vec<Filed>,
+        by: String,
+        batch: Option<String>,
+    ) -> Result<Json, store::Error> {
         let now = self.clock.now();
-        let batch = uuid::Uuid::now_v7().to_string();
+        let batch = batch.unwrap_or_else(|| new_batch(now));
         let looked = stream::iter(plans).map(|filed| async move {
             let looked = self.look_and_decide(filed.user).await;
             (filed, looked)
@@ -107,7 +110,8 @@ impl Worker {
                 let expires_at = later(now, ORDERS_LAST);
                 orders.push((user, Work { batch, by, at: now, expires_at, task: Task::Apply { plan } }));
             } else {
-                let moved = preconditions.moved(&Preconditions::of(&look));
+                let now = Preconditions::of(&look);
+                let moved = preconditions.map(|then| then.moved(&now)).unwrap_or_default();
                 skipped.push(json!({ "user": user, "code": "moved", "moved": moved, "error": null }));
             }
         }

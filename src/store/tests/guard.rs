@@ -269,9 +269,12 @@ async fn an_announced_change_has_its_own_room_for_its_own_people() {
     store.prune(at(1000), 1).await.unwrap();
     assert_eq!(store.preapprovals().await.unwrap(), []);
     store.preapprove(preapproval.clone(), [user(1)].into()).await.unwrap();
-    assert!(store.end_preapproval(preapproval.id).await.unwrap());
-    assert!(!store.end_preapproval(preapproval.id).await.unwrap());
+    let end = async || store.end_preapproval(preapproval.id, "ben".to_owned(), at(15)).await.unwrap();
+    assert!(end().await);
+    assert!(!end().await);
     assert!(!passed(&ask(&store, 1, 20, nothing, MINUTE).await));
+    let remark = store.remarks(None, 1).await.unwrap().remove(0);
+    assert_eq!((remark.code.as_str(), remark.by.as_deref()), ("preapproval_ended", Some("ben")));
 }
 
 #[tokio::test]
@@ -292,6 +295,37 @@ async fn an_order_is_kept_with_its_user_until_it_is_done() {
     assert_eq!(store.working_on("a").await.unwrap().len(), 2, "another order is not this one");
     settle(&store, 1, 3, Outcome { case: over("a"), ..done() }).await;
     assert_eq!(store.working_on("a").await.unwrap(), [user(2)]);
+}
+
+/// What the history says of an order, oldest first.
+async fn told(store: &Store, batch: &str) -> Vec<String> {
+    let remarks = store.remarks(None, 99).await.unwrap().into_iter().rev();
+    let of_batch = remarks.filter(|remark| remark.batch.as_deref() == Some(batch));
+    of_batch.map(|remark| remark.words).collect()
+}
+
+#[tokio::test]
+async fn an_order_that_is_replaced_or_rejected_says_so() {
+    let store = fresh();
+    let work = |batch: &str, task| Work {
+        batch: batch.to_owned(),
+        by: "ana".to_owned(),
+        at: at(0),
+        expires_at: at(99),
+        task,
+    };
+    let apply = || Task::Apply { plan: "p".to_owned() };
+    store.order(vec![(user(1), work("a", apply()))], at(1)).await.unwrap();
+    let undo = Task::Undo { changes: held_item(1, "plan 1").changes, evidence: None };
+    store.order(vec![(user(1), work("b", undo))], at(2)).await.unwrap();
+    assert_eq!(told(&store, "a").await, ["ordered", "apply: replaced by b"]);
+
+    let set = with_held(&store).await;
+    store.rule(ruling(&[], &set, Verdict::Reject), at(20)).await.unwrap();
+    assert_eq!(told(&store, "b").await, ["ordered", "undo: rejected"]);
+    assert_eq!(store.working_on("b").await.unwrap(), []);
+    assert_eq!(store.case(user(1)).await.unwrap(), None, "what an undo wanted nobody else does");
+    assert!(store.case(user(2)).await.unwrap().is_some());
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use super::support::*;
 use crate::domain::guard::Budgets;
 use crate::domain::queue::{Change, Intent, Operation, Outcome, Reason, Remark, Write, WriteResult, Wrote};
 use crate::domain::user::{Attribute, Attributes, ScimId, Value};
-use crate::store::{Begun, ChainKey, Options, Store, open, tables};
+use crate::store::{Begun, ChainKey, Options, Store, Wanted, open, tables};
 use crate::telemetry::Metrics;
 
 pub fn intent(n: u8, second: i64, operation: Operation) -> Intent {
@@ -73,6 +73,28 @@ async fn the_history_is_newest_first_by_user_since_and_before() {
     assert_eq!(list(Some(user(1)), Some(11), Some(31), 9).await, [30]);
     assert_eq!(list(Some(user(1)), None, None, 1).await, [31]);
     assert_eq!(list(Some(user(3)), None, None, 9).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn a_long_history_is_read_to_its_end_and_by_order() {
+    let store = fresh();
+    // More than one step reads, most of them of one moment.
+    for n in 0..=255_u8 {
+        for second in [7, 7, 8] {
+            let batch = (second == 8 && n % 2 == 0).then(|| "a".to_owned());
+            begin(&store, Intent { batch, ..intent(n, second, Operation::Patch) }).await;
+        }
+    }
+    assert_eq!(store.history(None, None, 10_000).await.unwrap().len(), 768);
+    let mut numbers: Vec<u64> =
+        store.history(None, Some(at(7)), 600).await.unwrap().iter().map(|write| write.number).collect();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 600);
+    let of_order = Wanted { batch: Some("a".to_owned()), ..Wanted::default() };
+    assert_eq!(store.writes(of_order.clone(), 10_000).await.unwrap().len(), 128);
+    assert_eq!(store.writes(of_order.clone(), 3).await.unwrap().len(), 3);
+    let of_user = Wanted { user: Some(user(4)), before: Some(at(8)), ..Wanted::default() };
+    assert_eq!(seconds(&store.writes(of_user, 10_000).await.unwrap()), [7, 7]);
 }
 
 #[tokio::test]
