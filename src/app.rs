@@ -56,8 +56,10 @@ pub struct App {
     asked: mpsc::Receiver<Operation>,
     public: Router,
     private: Router,
-    /// The private router without a token, for whoever is let in otherwise.
+    /// The private router without a token, for whoever is let in otherwise: by the socket, and in this
+    /// process.
     local: Router,
+    offline: Router,
     tasks: Tasks,
     ended: mpsc::UnboundedReceiver<Ended>,
     shutdown: Shutdown,
@@ -81,10 +83,10 @@ impl App {
     /// For commands while no service runs: the admin API, called in this process. The queue is not
     /// worked off.
     pub async fn offline(self) -> anyhow::Result<Transport> {
-        let Self { worker, transport, configured, asked, local, tasks, .. } = self;
+        let Self { worker, transport, configured, asked, offline, tasks, .. } = self;
         worker.settle_roots().await.context("cannot tell the store which groups matter")?;
         tasks.spawn(operations::answer_all(worker, transport, Arc::new(configured), asked));
-        Ok(Transport::in_process(web::in_process(local)))
+        Ok(Transport::in_process(web::in_process(offline)))
     }
 
     /// Binds the listeners and starts every part.
@@ -99,6 +101,7 @@ impl App {
             public,
             private,
             local,
+            offline: _,
             tasks,
             ended,
             shutdown,

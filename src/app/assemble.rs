@@ -86,7 +86,7 @@ impl App {
             store: store.clone(),
             verifier: verifier.clone(),
             clock: clock.clone(),
-            random,
+            random: random.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             metrics: metrics.clone(),
@@ -100,11 +100,13 @@ impl App {
                 operations: operations.clone(),
                 metrics: metrics.clone(),
                 clock: clock.clone(),
+                random: random.clone(),
                 access,
             })
         };
         let hosts = vec![service.private_listen.ip().to_string()];
-        let (private, local) = (private(Access::Token { token: admin_token, hosts }), private(Access::Local));
+        let (local, offline) = (private(Access::Local), private(Access::Offline));
+        let private = private(Access::Token { token: admin_token, hosts });
         let public = public_router(PublicState {
             store: store.clone(),
             verifier,
@@ -122,6 +124,7 @@ impl App {
             public,
             private,
             local,
+            offline,
             tasks,
             ended,
             shutdown,

@@ -1,21 +1,27 @@
 //! Answers what the private listener is asked and only the worker can tell or do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
 use crate::clock::until;
+use crate::cxone::Search;
+use crate::domain::case::Preapproval;
 use crate::domain::observed::Observed;
 use crate::domain::queue::Chore;
 use crate::domain::retry::Failure;
+use crate::domain::rules::MatchKey;
 use crate::domain::subscription::Subscription;
-use crate::domain::user::UserId;
+use crate::domain::user::{GroupId, UserId};
 use crate::outbound::Transport;
-use crate::web::operations::{Operation, OperationError};
+use crate::web::operations::{Operation, OperationError, Whom};
 use crate::worker::Worker;
 use crate::worker::adopt::NotAdopted;
+use crate::worker::apply::Filed;
 use crate::worker::failure::{Fault, Stopped};
 
 use super::configured::Configured;
@@ -38,8 +44,14 @@ pub async fn answer_all(
                 Operation::Resolve { user, reply } => {
                     (resolve(&worker, &user).await.map(|user| json!({ "user": user })), reply)
                 }
-                Operation::Plan { users, all, reply } => (plan(&worker, users, all).await, reply),
-                Operation::Explain { user, reply } => (explain(&worker, &user).await, reply),
+                Operation::Plan { whom, reply } => (plan(&worker, whom).await, reply),
+                Operation::Apply { plans, by, batch, reply } => {
+                    (apply(&worker, plans, by, batch).await, reply)
+                }
+                Operation::Preapprove { group, most, until, by, reply } => {
+                    (preapprove(&worker, group, most, until, by).await, reply)
+                }
+                Operation::Explain { user, at, reply } => (explain(&worker, &user, at).await, reply),
                 Operation::Adopt { dry_run, reply } => (adopt(&worker, dry_run).await, reply),
                 Operation::Subscriptions { reply } => (subscriptions(&worker).await, reply),
                 Operation::Subscribe { reply } => (subscribe(&worker, transport).await, reply),
@@ -73,35 +85,79 @@ fn not_found(message: String) -> OperationError {
     OperationError { code: "not_found", message, status: 404 }
 }
 
-/// An object id is taken as it is; anything else is looked up as a user principal name.
+/// An object id is taken as it is; anything else is looked up as a user principal name, and where the
+/// directory has none of it, as a user name of CXone.
 async fn resolve(worker: &Worker, user: &str) -> Result<UserId, OperationError> {
     if let Ok(id) = user.parse() {
         return Ok(id);
     }
     match worker.graph.user_by_name(user).await {
-        Ok(Observed::Present(found)) => Ok(found.id),
-        Ok(Observed::Absent) => Err(not_found(
-            "the directory has no user of this name; give the object id or the user principal name"
-                .to_owned(),
-        )),
-        Err(error) => Err(failed(error.into())),
+        Ok(Observed::Present(found)) => return Ok(found.id),
+        Ok(Observed::Absent) => {}
+        Err(error) => return Err(failed(error.into())),
     }
+    // Who left the directory is still somebody in CXone.
+    let found = worker.cxone.find(MatchKey::UserName, user).await.map_err(|error| failed(error.into()))?;
+    let linked = match found {
+        Search::One(account) => worker.store.linked_to(&account.view.id).await,
+        Search::None | Search::Many(_) | Search::Refused => Ok(None),
+    };
+    linked.map_err(|error| failed(error.into()))?.ok_or_else(|| {
+        not_found(
+            "neither the directory nor, among those who are linked, CXone has a user of this name; give the \
+             object id, the user principal name or the CXone user name"
+                .to_owned(),
+        )
+    })
 }
 
-async fn plan(worker: &Worker, users: Vec<String>, all: bool) -> Answer {
-    let mut ids = Vec::new();
-    if all {
-        ids = worker.everybody().await.map_err(failed)?;
-    }
-    for user in &users {
-        ids.push(resolve(worker, user).await?);
-    }
+async fn plan(worker: &Worker, whom: Whom) -> Answer {
+    let ids = match whom {
+        Whom::All => worker.everybody().await.map_err(failed)?,
+        Whom::Group(group) => members(worker, group).await?.into_iter().collect(),
+        Whom::Users(users) => {
+            let mut ids = Vec::with_capacity(users.len());
+            for user in &users {
+                ids.push(resolve(worker, user).await?);
+            }
+            ids
+        }
+    };
     worker.plan_many(ids).await.map_err(|error| failed(error.into()))
 }
 
-async fn explain(worker: &Worker, user: &str) -> Answer {
+/// Who is in the group now.
+async fn members(worker: &Worker, group: GroupId) -> Result<BTreeSet<UserId>, OperationError> {
+    match worker.users_of(group).await.map_err(failed)? {
+        Observed::Present(users) => Ok(users),
+        Observed::Absent => Err(not_found(format!("the directory has no group {group}"))),
+    }
+}
+
+async fn apply(worker: &Worker, plans: Vec<Json>, by: String, batch: Option<String>) -> Answer {
+    let read = |plan: &Json| Filed::deserialize(plan);
+    let plans: Result<Vec<Filed>, _> = plans.iter().map(read).collect();
+    let plans = plans.map_err(|error| {
+        OperationError::new(400, "invalid", format!("plans must be those that `plan --out` wrote: {error}"))
+    })?;
+    worker.apply(plans, by, batch).await.map_err(|error| failed(error.into()))
+}
+
+async fn preapprove(worker: &Worker, group: GroupId, most: u64, until: Timestamp, by: String) -> Answer {
+    let users = members(worker, group).await?;
+    let (id, n_users) = (worker.random.guid(), users.len() as u64);
+    let at = worker.clock.now();
+    let preapproval = Preapproval { id, group, users: n_users, most, used: 0, by, at, until };
+    worker.store.preapprove(preapproval.clone(), users).await.map_err(|error| failed(error.into()))?;
+    Ok(json!(preapproval))
+}
+
+async fn explain(worker: &Worker, user: &str, at: Option<Timestamp>) -> Answer {
     let user = resolve(worker, user).await?;
-    worker.explain(user).await.map_err(failed)
+    match at {
+        None => worker.explain(user).await.map_err(failed),
+        Some(at) => worker.explain_at(user, at).await.map_err(failed),
+    }
 }
 
 async fn adopt(worker: &Worker, dry_run: bool) -> Answer {

@@ -73,16 +73,14 @@ pub const ORDERS_LAST: Duration = Duration::from_secs(24 * 3600);
 
 /// An id for an order given now. It tells when that was, so that what became of the order is found
 /// without reading all of the history.
-pub fn new_batch(now: Timestamp) -> String {
-    let (seconds, nanoseconds) = (now.as_second().max(0), now.subsec_nanosecond().max(0));
-    let at = uuid::Timestamp::from_unix(uuid::NoContext, seconds as u64, nanoseconds as u32);
-    uuid::Uuid::new_v7(at).to_string()
+pub fn new_batch(now: Timestamp, random: &[u8; 10]) -> String {
+    let milliseconds = now.as_millisecond().max(0) as u64;
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid().to_string()
 }
 
-/// When the order was given; `None` when that is no id of an order.
+/// When the order was given, to the millisecond; `None` when that is no id of an order.
 pub fn ordered_at(batch: &str) -> Option<Timestamp> {
     let (seconds, nanoseconds) = uuid::Uuid::try_parse(batch).ok()?.get_timestamp()?.to_unix();
-    // To the millisecond, rounded down.
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
 }
 

@@ -1,4 +1,12 @@
 //! The admin API: what commands ask for and order. Everything that causes work does so by marking.
+//!
+//! Here are the queue and what looks at users; what an operator decides is in `held`, `drift` and
+//! `orders`, what was done in `record`.
+
+mod drift;
+mod held;
+mod orders;
+mod record;
 
 use std::sync::Arc;
 
@@ -7,13 +15,16 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::operations::Whom;
 use super::private::PrivateState;
 use super::wire::{
     AdoptRequest, ApiError, DropRequest, Dropped, Jobs, PlanRequest, Query, ReplayRequest, RetryRequest,
-    Sent, SimulateRequest, Stats, SyncRequest, UserEntry, Users, Writes, user_id, user_name,
+    Sent, SimulateRequest, Stats, SyncRequest, UserEntry, Users, user_id, user_name,
 };
+use crate::domain::case::Observed;
+use crate::domain::evidence::Evidence;
 use crate::domain::queue::{self, Mark, Reason};
-use crate::domain::user::UserId;
+use crate::domain::user::{Attribute, UserId};
 use crate::store::Replay;
 
 /// Entries in one answer, and users in one request.
@@ -33,17 +44,47 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/queue/retry", post(retry))
         .route("/queue/drop", post(drop_jobs))
         .route("/queue/{user}", get(entry))
+        .route("/resolve/{user}", get(resolved))
         .route("/sync", post(sync))
         .route("/plan", post(plan))
         .route("/simulate", post(simulate))
         .route("/reload", post(reload))
         .route("/lint", post(lint))
+        .route("/observed", get(observed))
         .route("/explain/{user}", get(explain))
         .route("/adopt", post(adopt))
-        .route("/history", get(history))
         .route("/subscriptions", get(subscriptions).post(subscribe))
         .route("/subscriptions/{id}", delete(unsubscribe))
         .route("/subscriptions/{id}/renew", post(renew))
+        .merge(held::router())
+        .merge(drift::router())
+        .merge(orders::router())
+        .merge(record::router())
+}
+
+/// Who says they order something, and how the request came in, which nobody can choose.
+fn by(ours: &PrivateState, asked: Option<String>) -> Result<String, ApiError> {
+    const LONGEST: usize = 100;
+    let name = asked.unwrap_or_default();
+    let name = name.trim();
+    if name.chars().count() > LONGEST || name.contains(char::is_control) {
+        return Err(ApiError::invalid(format!("by must be a name of at most {LONGEST} characters")));
+    }
+    let name = if name.is_empty() { "somebody" } else { name };
+    Ok(format!("{name} ({})", ours.access.name()))
+}
+
+/// The name people know a user by, as far as the store has it.
+async fn name_of(ours: &PrivateState, user: UserId) -> Result<Option<String>, ApiError> {
+    let Some(link) = ours.store.link(user).await? else { return Ok(None) };
+    let known = link.baseline.get(&Attribute::UserName);
+    let name = known.and_then(|known| known.target.as_ref().or(known.source.as_ref()));
+    Ok(name.and_then(|name| name.as_text()).map(str::to_owned))
+}
+
+/// The id of a user, whichever way they are named.
+async fn resolved(State(ours): Ours, Path(user): Path<String>) -> Answer<Value> {
+    Ok(Json(json!({ "user": resolve(&ours, user_name(&user)?).await? })))
 }
 
 async fn jobs(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Jobs> {
@@ -143,14 +184,19 @@ async fn resolve(ours: &PrivateState, user: &str) -> Result<UserId, ApiError> {
 
 async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value> {
     let (users, all) = (asked.users.unwrap_or_default(), asked.all.unwrap_or(false));
-    if users.is_empty() != all {
-        return Err(ApiError::invalid("say whom to plan for: either users or all"));
-    }
     if users.len() > MOST {
         return Err(ApiError::invalid(format!("at most {MOST} users can be named at once")));
     }
-    let users = users.iter().map(|user| user_name(user).map(str::to_owned)).collect::<Result<_, _>>()?;
-    Ok(Json(ours.operations.plan(users, all).await?))
+    let whom = match (users.is_empty(), asked.group, all) {
+        (false, None, false) => {
+            let users = users.iter().map(|user| user_name(user).map(str::to_owned));
+            Whom::Users(users.collect::<Result<_, _>>()?)
+        }
+        (true, Some(group), false) => Whom::Group(group),
+        (true, None, true) => Whom::All,
+        _ => return Err(ApiError::invalid("say whom to plan for: either users, a group or all")),
+    };
+    Ok(Json(ours.operations.plan(whom).await?))
 }
 
 async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answer<Value> {
@@ -166,18 +212,33 @@ async fn reload(State(ours): Ours) -> Answer<Value> {
     Ok(Json(ours.operations.reload().await?))
 }
 
-async fn explain(State(ours): Ours, Path(user): Path<String>) -> Answer<Value> {
-    Ok(Json(ours.operations.explain(user_name(&user)?.to_owned()).await?))
+/// The plans that were made and, by the mode, not carried out. A page looks at so many users of whom
+/// something is open; `next` is where the next one goes on.
+async fn observed(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Value> {
+    let query = Query::read(query.as_deref(), &["limit", "after"])?;
+    let (limit, after) = (query.limit(MOST, MOST)?, query.user("after")?);
+    let page = ours.store.cases(after, limit).await?;
+    let next = page.last().map(|(user, _)| *user).filter(|_| page.len() == limit);
+    let mut plans = Vec::new();
+    for (user, case) in page {
+        let Some(observed) = case.observed else { continue };
+        let Observed { at, plan, operation, scim_id, reason, changes, evidence } = observed;
+        plans.push(json!({
+            "user": user, "userName": name_of(&ours, user).await?, "scimId": scim_id, "action": operation,
+            "reason": reason, "sentence": "", "evidence": evidence.as_ref().map(Evidence::sentence),
+            "changes": changes, "attributes": [], "error": null, "plan": plan, "observedAt": at,
+        }));
+    }
+    Ok(Json(json!({ "plans": plans, "next": next })))
+}
+
+async fn explain(State(ours): Ours, Path(user): Path<String>, RawQuery(query): RawQuery) -> Answer<Value> {
+    let at = Query::read(query.as_deref(), &["at"])?.time("at")?;
+    Ok(Json(ours.operations.explain(user_name(&user)?.to_owned(), at).await?))
 }
 
 async fn adopt(State(ours): Ours, Sent(asked): Sent<AdoptRequest>) -> Answer<Value> {
     Ok(Json(ours.operations.adopt(asked.dry_run.unwrap_or(false)).await?))
-}
-
-async fn history(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Writes> {
-    let query = Query::read(query.as_deref(), &["user", "since", "limit"])?;
-    let (user, since, limit) = (query.user("user")?, query.time("since")?, query.limit(USUAL, MOST)?);
-    Ok(Json(Writes { writes: ours.store.history(user, since, limit).await? }))
 }
 
 async fn subscriptions(State(ours): Ours) -> Answer<Value> {

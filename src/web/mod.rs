@@ -25,7 +25,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use crate::outbound;
-pub use operations::{Operation, OperationError, Operations};
+pub use operations::{Operation, OperationError, Operations, Whom};
 pub use private::{Access, PrivateState, private_router};
 pub use webhook::{PublicState, public_router};
 

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::domain::user::GroupId;
+
 /// Where the answer goes. Not answering at all shows as 503 `no_answer`.
 pub type Reply = oneshot::Sender<Result<Value, OperationError>>;
 
@@ -17,10 +19,16 @@ pub type Reply = oneshot::Sender<Result<Value, OperationError>>;
 pub enum Operation {
     /// Which user has this sign-in name: `{"user": "<object id>"}`.
     Resolve { user: String, reply: Reply },
-    /// What would happen to these users, by id or sign-in name, or to all: `{"plans": […]}`.
-    Plan { users: Vec<String>, all: bool, reply: Reply },
-    /// Every step of the decision about one user, by id or sign-in name: an object.
-    Explain { user: String, reply: Reply },
+    /// What would happen to these users: `{"plans": […], "guard": {…}}`.
+    Plan { whom: Whom, reply: Reply },
+    /// Orders plans that were made earlier: `{"batch", "ordered", "skipped"}`. `batch` goes on with an
+    /// order.
+    Apply { plans: Vec<Value>, by: String, batch: Option<String>, reply: Reply },
+    /// Announces a change for the members of a group: the announcement.
+    Preapprove { group: GroupId, most: u64, until: Timestamp, by: String, reply: Reply },
+    /// Every step of the decision about one user, by id or sign-in name, as it is now or was then: an
+    /// object.
+    Explain { user: String, at: Option<Timestamp>, reply: Reply },
     /// Links everybody in scope to the CXone accounts there are, or only says how: a report.
     Adopt { dry_run: bool, reply: Reply },
     /// What Graph has: `{"subscriptions": […]}`.
@@ -41,6 +49,16 @@ pub enum Operation {
     Reload { reply: Reply },
     /// What `/status` adds to what the store knows: `{"circuits": …, "tokens": …, "dialect": …}`.
     Status { reply: Reply },
+}
+
+/// For whom a plan is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// By id or sign-in name.
+    Users(Vec<String>),
+    /// Who is in the group now, nested groups included.
+    Group(GroupId),
+    All,
 }
 
 /// Why there is no answer, as the client is told.
@@ -88,12 +106,31 @@ impl Operations {
         self.ask(SHORT, |reply| Operation::Resolve { user, reply }).await
     }
 
-    pub async fn plan(&self, users: Vec<String>, all: bool) -> Result<Value, OperationError> {
-        self.ask(LONG, |reply| Operation::Plan { users, all, reply }).await
+    pub async fn plan(&self, whom: Whom) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Plan { whom, reply }).await
     }
 
-    pub async fn explain(&self, user: String) -> Result<Value, OperationError> {
-        self.ask(SHORT, |reply| Operation::Explain { user, reply }).await
+    pub async fn apply(
+        &self,
+        plans: Vec<Value>,
+        by: String,
+        batch: Option<String>,
+    ) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Apply { plans, by, batch, reply }).await
+    }
+
+    pub async fn preapprove(
+        &self,
+        group: GroupId,
+        most: u64,
+        until: Timestamp,
+        by: String,
+    ) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Preapprove { group, most, until, by, reply }).await
+    }
+
+    pub async fn explain(&self, user: String, at: Option<Timestamp>) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::Explain { user, at, reply }).await
     }
 
     pub async fn adopt(&self, dry_run: bool) -> Result<Value, OperationError> {

@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -24,8 +25,10 @@ use super::api;
 use super::operations::Operations;
 use super::wire::{ApiError, RoundStatus, Status, SubscriptionStatus};
 use crate::clock::{Clock, until};
+use crate::domain::guard::Guarded;
 use crate::domain::queue::State as JobState;
 use crate::domain::subscription::Resource;
+use crate::random::Random;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, ReasonLabel, ResourceLabel, StateLabel};
 
@@ -36,18 +39,31 @@ pub struct PrivateState {
     pub operations: Operations,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
+    pub random: Random,
     pub access: Access,
 }
 
 /// Who may use a private router.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Whoever reaches it: the Unix socket has looked at the peer, or the call was made in this
-    /// process.
+    /// Whoever reaches it: the Unix socket has looked at the peer.
     Local,
+    /// Whoever reaches it: the call is made in this process, and no service runs.
+    Offline,
     /// Whoever has the token. `hosts` are names and addresses, without a port, by which the listener
     /// is called; loopback names always are.
     Token { token: SecretString, hosts: Vec<String> },
+}
+
+impl Access {
+    /// How a request came in, for what is kept of who ordered what: a name anybody can give.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Local => "socket",
+            Self::Offline => "offline",
+            Self::Token { .. } => "token",
+        }
+    }
 }
 
 /// Everything a private listener answers.
@@ -79,7 +95,7 @@ struct Credentials {
 impl Guard {
     fn new(access: &Access) -> Self {
         Self(match access {
-            Access::Local => None,
+            Access::Local | Access::Offline => None,
             Access::Token { token, hosts } => Some(Credentials {
                 token: digest(token.expose_secret()),
                 hosts: hosts.iter().map(|host| bare(host)).collect(),
@@ -207,6 +223,10 @@ async fn metrics(State(ours): State<Arc<PrivateState>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], ours.metrics.encode()).into_response()
 }
 
+/// For so long may somebody who left go on logging in because the guard holds it, before the metrics
+/// complain.
+const LEAVERS_WAIT_AT_MOST: Duration = Duration::from_secs(15 * 60);
+
 /// Reads the gauges that are facts of the store.
 async fn refresh(ours: &PrivateState) -> Result<(), store::Error> {
     let (store, metrics, now) = (&ours.store, &ours.metrics, ours.clock.now());
@@ -242,6 +262,11 @@ async fn refresh(ours: &PrivateState) -> Result<(), store::Error> {
     for (reason, n) in held {
         metrics.held.get_or_create(&ReasonLabel::of(reason)).set(n);
     }
+
+    let overdue = store.held().await?.into_iter().filter(|(_, item)| {
+        item.spend.of(Guarded::Deactivations) > 0 && until(item.since, now) > LEAVERS_WAIT_AT_MOST
+    });
+    metrics.held_leavers_overdue.set(count(overdue.count() as u64));
 
     metrics.subscription_expiry.clear();
     for subscription in store.subscriptions().await? {

@@ -2,7 +2,7 @@
 //!
 //! Whatever is wrong is said in words that tell what to do: these messages are read by operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::operations::OperationError;
 use crate::domain::link::Link;
 use crate::domain::queue::{ChoreEntry, Depth, Job, State, Write};
 use crate::domain::subscription::Subscription;
-use crate::domain::user::UserId;
+use crate::domain::user::{Attribute, GroupId, UserId};
 use crate::store;
 
 /// Most a request to the admin API may hold.
@@ -31,11 +31,18 @@ pub struct ApiError {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
+    /// What a program needs beside the words.
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), more: serde_json::Map::new() }
+    }
+
+    pub fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.more.insert(key.to_owned(), value.into());
+        self
     }
 
     pub fn invalid(message: impl Into<String>) -> Self {
@@ -45,8 +52,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let error = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
-        (self.status, axum::Json(error)).into_response()
+        let mut error = serde_json::json!({ "code": self.code, "message": self.message });
+        self.more.into_iter().for_each(|(key, value)| error[key] = value);
+        (self.status, axum::Json(serde_json::json!({ "error": error }))).into_response()
     }
 }
 
@@ -129,7 +137,65 @@ pub struct SyncRequest {
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     pub users: Option<Vec<String>>,
+    pub group: Option<GroupId>,
     pub all: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    pub plans: Vec<serde_json::Value>,
+    pub by: Option<String>,
+    pub batch: Option<String>,
+}
+
+/// What an operator says of what the guard holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulingRequest {
+    /// Absent: everything that is held.
+    pub users: Option<Vec<UserId>>,
+    pub set: String,
+    /// Of an approval: for how long it holds.
+    pub expires_seconds: Option<u64>,
+    pub by: Option<String>,
+}
+
+/// A request that says no more than who makes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByRequest {
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreapproveRequest {
+    pub group: GroupId,
+    pub most: u64,
+    pub until: Timestamp,
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftRequest {
+    pub user: UserId,
+    pub attributes: BTreeSet<Attribute>,
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    pub user: Option<UserId>,
+    pub since: Option<Timestamp>,
+    pub before: Option<Timestamp>,
+    pub batch: Option<String>,
+    pub dry_run: Option<bool>,
+    /// The hash of what was shown; something else is not ordered.
+    pub set: Option<String>,
+    pub by: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -270,6 +336,18 @@ impl Query {
             ApiError::invalid(format!("{name} is {shown:?}, but must be {expected}"))
         };
         value.parse().map(Some).map_err(wrong)
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub fn attribute(&self, name: &str) -> Result<Option<Attribute>, ApiError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        Attribute::by_name(value).map(Some).ok_or_else(|| {
+            let there_are = Attribute::ALL.map(Attribute::name).join(", ");
+            ApiError::invalid(format!("{name} is not an attribute; there are: {there_are}"))
+        })
     }
 
     pub fn user(&self, name: &str) -> Result<Option<UserId>, ApiError> {

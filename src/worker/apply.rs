@@ -88,7 +88,7 @@ impl Worker {
         batch: Option<String>,
     ) -> Result<Json, store::Error> {
         let now = self.clock.now();
-        let batch = batch.unwrap_or_else(|| new_batch(now));
+        let batch = batch.unwrap_or_else(|| new_batch(now, &self.random.secret()));
         let looked = stream::iter(plans).map(|filed| async move {
             let looked = self.look_and_decide(filed.user).await;
             (filed, looked)

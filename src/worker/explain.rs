@@ -1,10 +1,18 @@
-//! Every step of the decision about one user, each with its reason.
+//! Every step of the decision about one user, each with its reason, as it is now and as the history
+//! tells it of an earlier time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
+use crate::clock::later;
+use crate::domain::case::{ORDERS_LAST, ordered_at};
 use crate::domain::plan::Source;
+use crate::domain::queue::{Remark, Write, WriteResult};
 use crate::domain::user::{Attribute, Membership, UserId, Value};
+use crate::store::Wanted;
 
 use super::Worker;
 use super::failure::Stopped;
@@ -56,6 +64,33 @@ impl Worker {
         }))
     }
 
+    /// What the history tells of an earlier time. Nothing is read from either side: what they showed
+    /// is known only as far as we wrote it.
+    pub async fn explain_at(&self, user: UserId, at: Timestamp) -> Result<Json, Stopped> {
+        let just_after = later(at, Duration::from_nanos(1));
+        let wanted = Wanted { user: Some(user), ..Wanted::default() };
+        let all = self.store.writes(wanted.clone(), usize::MAX).await?;
+        let (mut afterwards, mut until_then): (Vec<Write>, Vec<Write>) =
+            all.into_iter().partition(|write| write.at > at);
+        afterwards.reverse();
+        let values = values_at(&until_then, &afterwards);
+        let before = Wanted { before: Some(just_after), ..wanted };
+        // Everything that is kept: what was ordered long ago may have been open then.
+        let since = Some(Timestamp::MIN);
+        let mut remarks = self.store.wanted_remarks(Wanted { since, ..before }, usize::MAX).await?;
+        let orders = open_orders(&remarks, &until_then, at);
+        let case = self.store.case(user).await?.unwrap_or_default();
+        let restraints: Vec<_> = case.restraints.iter().filter(|restraint| restraint.at <= at).collect();
+        let scim_id = until_then.iter().chain(&afterwards).find_map(|write| write.scim_id.clone());
+        until_then.truncate(SHOWN);
+        remarks.truncate(SHOWN);
+        Ok(json!({
+            "user": user, "at": at.to_string(), "scimId": scim_id, "values": values, "history": until_then,
+            "remarks": remarks, "held": case.held.filter(|held| held.since <= at), "orders": orders,
+            "restraints": restraints,
+        }))
+    }
+
     /// Each row of the table and each role held, and why it is so.
     fn roles_json(&self, membership: &Membership, held: Option<&Value>) -> Vec<Json> {
         let (table, held) = (&self.settings.rules.roles, Value::items(held));
@@ -76,3 +111,55 @@ impl Worker {
         rows.chain(outside).collect()
     }
 }
+
+/// What CXone showed of each attribute, by the writes up to then, newest first, and those after, oldest
+/// first.
+fn values_at(until_then: &[Write], later: &[Write]) -> Vec<Json> {
+    let mut values: BTreeMap<Attribute, Json> = BTreeMap::new();
+    let happened = |write: &&Write| !matches!(write.result, WriteResult::Refused { .. });
+    for write in until_then.iter().filter(happened) {
+        for change in &write.changes {
+            let value = write.shown.get(&change.attribute).or(change.after.as_ref());
+            let known = json!({
+                "attribute": change.attribute, "value": value, "since": write.at, "entry": write.number,
+                "certain": matches!(write.result, WriteResult::Applied | WriteResult::NotApplied),
+                "from": "written",
+            });
+            values.entry(change.attribute).or_insert(known);
+        }
+    }
+    for write in later {
+        for change in &write.changes {
+            // The next write tells what it found, which may have been changed by hand since.
+            let known = json!({
+                "attribute": change.attribute, "value": change.before, "since": null, "entry": write.number,
+                "certain": false, "from": "found_later",
+            });
+            values.entry(change.attribute).or_insert(known);
+        }
+    }
+    values.into_values().collect()
+}
+
+/// The orders that had been given and not yet come to an end: neither written nor skipped.
+fn open_orders(remarks: &[Remark], until_then: &[Write], at: Timestamp) -> Vec<Json> {
+    let written = until_then.iter().filter_map(|write| write.batch.as_ref());
+    let skipped = remarks.iter().filter(|remark| remark.code == "skipped");
+    let ended: BTreeSet<&String> =
+        written.chain(skipped.filter_map(|remark| remark.batch.as_ref())).collect();
+    let given = remarks.iter().filter(|remark| remark.words == "ordered");
+    let open = given.filter(|remark| remark.batch.as_ref().is_some_and(|batch| !ended.contains(batch)));
+    let lasting = open.filter(|remark| {
+        let given_at = remark.batch.as_deref().and_then(ordered_at).unwrap_or(remark.at);
+        later(given_at, ORDERS_LAST) > at
+    });
+    lasting
+        .map(|remark| {
+            let Remark { at, code, by, batch, .. } = remark;
+            json!({ "at": at, "order": code, "by": by, "batch": batch })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

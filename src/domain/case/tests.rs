@@ -160,3 +160,14 @@ fn what_is_ordered_and_what_restrains_have_names() {
     ];
     assert_eq!(names, ["apply", "undo", "revert", "rejected", "undone"]);
 }
+
+#[test]
+fn an_order_tells_when_it_was_given() {
+    let now: Timestamp = "2026-11-23T10:00:00.123456Z".parse().unwrap();
+    let batch = new_batch(now, &[7; 10]);
+    assert_eq!(ordered_at(&batch).unwrap().to_string(), "2026-11-23T10:00:00.123Z");
+    assert_ne!(batch, new_batch(now, &[8; 10]));
+    for wrong in ["", "now", "3f0c2a9e-1111-4222-8333-444455556666"] {
+        assert_eq!(ordered_at(wrong), None, "{wrong}");
+    }
+}

@@ -9,10 +9,13 @@ use super::*;
 use crate::clock::Clock;
 use crate::domain::queue::{Job, State as JobState};
 use crate::outbound::{Api, Method, Request, Response, Transport, Url};
+use crate::random::Random;
 use crate::store::{Options, Store};
 use crate::telemetry::Metrics;
 use crate::web::operations::{Operation, OperationError, Operations};
 use crate::web::{Access, PrivateState, in_process, private_router};
+
+mod operators;
 
 struct Admin {
     api: Api,
@@ -37,9 +40,15 @@ impl Admin {
         };
         let store = Store::open(options, now, metrics.clone()).unwrap();
         let (operations, asked) = Operations::channel();
-        let (access, store_of_ours) = (Access::Local, store.clone());
-        let state =
-            PrivateState { store, operations, metrics: metrics.clone(), clock: clock.clone(), access };
+        let (access, store_of_ours, random) = (Access::Local, store.clone(), Random::seeded(1));
+        let state = PrivateState {
+            store,
+            operations,
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            random,
+            access,
+        };
         let transport = Transport::in_process(in_process(private_router(state)));
         let base = Url::parse("http://localhost/").unwrap();
         let api = Api::new("the service", base, transport, 4, clock, metrics);
@@ -237,12 +246,21 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
         let mut admin = Admin::new();
         admin.will_answer(move |operation| {
             let (asked, reply) = match operation {
-                Operation::Plan { users, all, reply } => (format!("plan {users:?} {all}"), reply),
+                Operation::Plan { whom, reply } => (format!("plan {whom:?}"), reply),
+                Operation::Apply { plans, by, batch, reply } => {
+                    (format!("apply {} {by} {batch:?}", json!(plans)), reply)
+                }
+                Operation::Preapprove { group, most, until, by, reply } => {
+                    (format!("preapprove {group} {most} {until} {by}"), reply)
+                }
                 Operation::Adopt { dry_run, reply } => (format!("adopt {dry_run}"), reply),
                 Operation::Simulate { name, text, since, reply } => {
                     (format!("simulate {name} {text} {since:?}"), reply)
                 }
-                Operation::Explain { user, reply } => (format!("explain {user}"), reply),
+                Operation::Explain { user, at: None, reply } => (format!("explain {user}"), reply),
+                Operation::Explain { user, at: Some(at), reply } => {
+                    (format!("explain {user} at {at}"), reply)
+                }
                 Operation::Subscriptions { reply } => ("subscriptions".to_owned(), reply),
                 Operation::Subscribe { reply } => ("subscribe".to_owned(), reply),
                 Operation::Renew { id, reply } => (format!("renew {id}"), reply),
@@ -258,9 +276,34 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
     };
     let (get, post) = (Method::GET, Method::POST);
     let nothing = Some(Value::Null);
-    check(post.clone(), "plan", Some(json!({ "users": ["a@b", "c@d"] })), r#"plan ["a@b", "c@d"] false"#)
+    check(post.clone(), "plan", Some(json!({ "users": ["a@b", "c@d"] })), r#"plan Users(["a@b", "c@d"])"#)
         .await;
-    check(post.clone(), "plan", Some(json!({ "all": true, "users": [] })), "plan [] true").await;
+    check(post.clone(), "plan", Some(json!({ "all": true, "users": [] })), "plan All").await;
+    let group = "00000000-0000-0000-0000-000000000001";
+    check(
+        post.clone(),
+        "plan",
+        Some(json!({ "group": group })),
+        "plan Group(00000000-0000-0000-0000-000000000001)",
+    )
+    .await;
+    let batch = crate::domain::case::new_batch("2026-11-23T12:00:00Z".parse().unwrap(), &[0; 10]);
+    check(
+        post.clone(),
+        "apply",
+        Some(json!({ "plans": [1], "by": "ana", "batch": batch })),
+        r#"apply [1] ana (socket) Some("01a20846-fe00-7000-8000-000000000000")"#,
+    )
+    .await;
+    check(
+        post.clone(),
+        "preapprovals",
+        Some(json!({ "group": group, "most": 5, "until": "2026-11-24T12:00:00Z" })),
+        "preapprove 00000000-0000-0000-0000-000000000001 5 2026-11-24T12:00:00Z somebody (socket)",
+    )
+    .await;
+    let then = "explain/ana%40example.com?at=2026-11-22T00:00:00Z";
+    check(get.clone(), then, None, "explain ana@example.com at 2026-11-22T00:00:00Z").await;
     check(post.clone(), "adopt", Some(json!({})), "adopt false").await;
     check(post.clone(), "adopt", Some(json!({ "dry_run": true })), "adopt true").await;
     let new = json!({ "name": "new.toml", "text": "[sync]", "since": "2026-11-01T00:00:00Z" });
@@ -293,6 +336,11 @@ async fn what_is_wrong_is_said_clearly() {
         ("history?since=yesterday", "must be a time such as"),
         ("history?user=ana", "must be an object id"),
         ("explain/%20", "the user is missing"),
+        ("explain/ana%40example.com?at=now", "must be a time such as"),
+        ("history?since=2026-11-23T12:00:00Z&before=2026-11-23T12:00:00Z", "since must be earlier"),
+        ("history/verify?number=1", "belong together"),
+        ("drift?attribute=shoeSize", "there are: userName, externalId"),
+        ("batches/3f0c2a9e-1111-4222-8333-444455556666", "not the id of an order"),
     ] {
         let answer = admin.get(path).await;
         assert_eq!(answer.0, 400, "{path}");
@@ -326,6 +374,31 @@ async fn what_is_wrong_is_said_clearly() {
         ("sync", json!({ "user": "a\u{7}b" }), "neither an object id nor a sign-in name"),
         ("plan", json!({}), "say whom to plan for"),
         ("plan", json!({ "users": ["a"], "all": true }), "say whom to plan for"),
+        ("plan", json!({ "users": ["a"], "group": user(1) }), "say whom to plan for"),
+        ("apply", json!({ "plans": [] }), "1 to 1000 plans"),
+        ("apply", json!({ "plans": [1], "batch": "x" }), "not the id of an order"),
+        ("apply", json!({ "plans": [1], "by": "a\u{7}b" }), "by must be a name"),
+        ("held/approve", json!({}), "missing field `set`"),
+        ("held/approve", json!({ "set": "s", "users": [] }), "users is empty"),
+        ("held/approve", json!({ "set": "s", "expires_seconds": 0 }), "within 30 days"),
+        ("held/approve", json!({ "set": "s", "expires_seconds": 2_592_001 }), "within 30 days"),
+        ("held/reject", json!({ "set": "s", "expires_seconds": 60 }), "does not expire"),
+        (
+            "preapprovals",
+            json!({ "group": user(1), "most": 1, "until": "2026-11-23T12:00:00Z" }),
+            "in the future",
+        ),
+        ("preapprovals", json!({ "group": user(1), "most": 1, "until": "2026-12-24T12:00:00Z" }), "30 days"),
+        (
+            "preapprovals",
+            json!({ "group": user(1), "most": 0, "until": "2026-11-24T12:00:00Z" }),
+            "at least 1",
+        ),
+        ("drift/accept", json!({ "user": user(1), "attributes": [] }), "which attributes"),
+        ("drift/revert", json!({ "user": user(1), "attributes": ["shoeSize"] }), "attributes[0] is wrong"),
+        ("undo", json!({}), "say what to undo"),
+        ("undo", json!({ "since": "2026-11-23T12:00:00Z" }), "earlier than now"),
+        ("undo", json!({ "batch": "all" }), "not the id of an order"),
         ("adopt", json!({ "dryRun": true }), "dryRun is wrong"),
         ("subscriptions/a.b/renew", Value::Null, "not the id of a subscription"),
         ("subscriptions/a%20b/renew", Value::Null, "not the id of a subscription"),

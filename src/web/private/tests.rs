@@ -6,11 +6,13 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::*;
-use crate::domain::queue::{Mark, Reason};
+use crate::domain::case::{CaseChange, HeldItem};
+use crate::domain::guard::Spend;
+use crate::domain::queue::{Mark, Operation, Outcome, Reason, Settlement};
 use crate::domain::subscription::Subscription;
 use crate::domain::user::UserId;
 use crate::store::Options;
-use crate::web::operations::Operation;
+use crate::web::operations::Operation as Asked;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -40,7 +42,9 @@ impl Private {
             retention_history: Duration::from_secs(3600),
         };
         let store = Store::open(options, clock.now(), metrics.clone()).unwrap();
-        let state = PrivateState { store: store.clone(), operations, metrics, clock: clock.clone(), access };
+        let random = Random::seeded(1);
+        let state =
+            PrivateState { store: store.clone(), operations, metrics, clock: clock.clone(), random, access };
         Self { router: private_router(state), store, clock, _directory: directory }
     }
 
@@ -297,6 +301,37 @@ async fn the_metrics_show_what_the_store_knows() {
 }
 
 #[tokio::test]
+async fn the_metrics_tell_of_leavers_who_wait_for_an_operator() {
+    let private = Private::new(Access::Local);
+    fill(&private).await;
+    let mut claims = private.store.claim(2, private.clock.now()).await.unwrap();
+    for guarded in [Guarded::Deactivations, Guarded::RoleRemovals] {
+        let mut spend = Spend::default();
+        spend.add(guarded, 1);
+        let held = HeldItem {
+            since: private.clock.now(),
+            plan: "plan".to_owned(),
+            operation: Operation::Deactivate,
+            scim_id: None,
+            changes: Vec::new(),
+            evidence: None,
+            spend,
+            words: "over".to_owned(),
+        };
+        let case = CaseChange { held: Some(Some(held)), ..CaseChange::default() };
+        let hold = Settlement::Hold { code: "guard", error: "over".to_owned() };
+        let outcome = Outcome { case, ..Outcome::of(hold) };
+        private.store.settle(claims.remove(0), outcome, private.clock.now()).await.unwrap();
+    }
+    for (minutes, overdue) in [(15, 0), (1, 1)] {
+        private.clock.advance(Duration::from_secs(60 * minutes));
+        let page = String::from_utf8(private.get("/metrics").await.2.to_vec()).unwrap();
+        assert!(page.contains(&format!("cxone_sync_held_leavers_overdue {overdue}\n")), "{page}");
+        assert!(page.contains("cxone_sync_held{reason=\"guard\"} 2"), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn the_status_adds_what_the_running_parts_say() {
     let (operations, mut asked) = Operations::channel();
     let private = Private::with(Access::Local, operations);
@@ -304,7 +339,7 @@ async fn the_status_adds_what_the_running_parts_say() {
     private.clock.advance(Duration::from_secs(100));
     tokio::spawn(async move {
         while let Some(operation) = asked.recv().await {
-            let Operation::Status { reply } = operation else { panic!("{operation:?}") };
+            let Asked::Status { reply } = operation else { panic!("{operation:?}") };
             reply.send(Ok(json!({ "dialect": "cxone", "version": "not theirs to say" }))).unwrap();
         }
     });
