@@ -74,7 +74,14 @@ fn one(verdict: &Verdict, table: &RoleTable, old: &[Drift], now: Timestamp) -> O
     if agreed && !roles.iter().any(|role| role.group.is_none()) {
         return None;
     }
-    let source_moved = |b: &Baseline| !same(attribute, b.source.as_ref(), verdict.source.as_ref());
+    let source_moved = |b: &Baseline| {
+        let now = verdict.source.as_ref();
+        let then = match attribute {
+            Attribute::Roles => Some(table.rebased(b.source.as_ref(), now)),
+            _ => b.source.clone(),
+        };
+        !same(attribute, then.as_ref(), now)
+    };
     Some(Drift {
         attribute,
         since: earlier.map_or(now, |earlier| earlier.since),

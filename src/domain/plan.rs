@@ -464,6 +464,11 @@ fn change(rules: &Rules, desired: &Attributes, shown: &TargetUser, inputs: &Inpu
     for (&attribute, rule) in &rules.attributes {
         let (source, target) = (desired.get(&attribute), shown.attributes.get(&attribute));
         let baseline = baselines.and_then(|baselines| baselines.get(&attribute));
+        let rebased = baseline.filter(|_| attribute == Attribute::Roles).map(|baseline| Baseline {
+            source: Some(rules.roles.rebased(baseline.source.as_ref(), source)),
+            target: baseline.target.clone(),
+        });
+        let compared = rebased.as_ref().or(baseline);
         let explained = normalised
             .and_then(|known| known.get(&attribute))
             .is_some_and(|known| known.explains(attribute, source, target));
@@ -474,7 +479,7 @@ fn change(rules: &Rules, desired: &Attributes, shown: &TargetUser, inputs: &Inpu
         } else if source.is_none() && REQUIRED.contains(&attribute) {
             (Decision::Keep, Why::SourceEmpty)
         } else {
-            match resolve(attribute, rule, source, target, baseline) {
+            match resolve(attribute, rule, source, target, compared) {
                 agreed @ (_, Why::InSync) => agreed,
                 _ if explained => (Decision::Keep, Why::TargetNormalises),
                 _ if forbidding(inputs.restraints, attribute, source).is_some() => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::user::{GroupId, Membership};
+use super::user::{GroupId, Membership, Value};
 
 /// One row: who is in the group has the role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,15 @@ impl RoleTable {
             .filter(|row| membership.groups.contains(&row.group))
             .map(|row| row.role.as_str())
             .collect()
+    }
+
+    /// What was desired earlier, as it would read beside `now`: roles outside the table are in it only
+    /// because they are held, so that one given or taken by hand is no change of Entra's word.
+    pub fn rebased(&self, earlier: Option<&Value>, now: Option<&Value>) -> Value {
+        let given = Value::items(earlier).into_iter().filter(|role| self.contains(role));
+        let others = Value::items(now).into_iter().filter(|role| !self.contains(role));
+        let roles: BTreeSet<String> = given.chain(others).collect();
+        Value::List(roles.into_iter().collect())
     }
 
     /// What the user should hold: the roles given by groups, and every role held now that the table

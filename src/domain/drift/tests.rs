@@ -75,6 +75,7 @@ fn of_roles_the_group_that_would_give_them_is_named() {
     let found = seen(vec![hand], &[], 1);
     let role = RoleDrift { role: "by hand".to_owned(), given: true, group: None };
     assert_eq!(found[0].roles, [role]);
+    assert!(!found[0].both_changed, "who holds it is not Entra's to say");
     assert!(found[0].not_revertible().unwrap().contains("never touched"));
     assert_eq!(found[0].not_acceptable(), None);
 

@@ -222,6 +222,22 @@ fn roles_wait_until_the_groups_are_read() {
 }
 
 #[test]
+fn a_role_outside_the_table_is_no_word_of_entras() {
+    let mut rules = rules();
+    rules.attributes.insert(Attribute::Roles, rule(None, Owner::Newest));
+    let mut target = ana_there();
+    let roles = ["agent", "by hand", "supervisor"].map(str::to_owned);
+    target.attributes.insert(Attribute::Roles, Value::List(roles.into()));
+    let found = Target::Found(target);
+    let plan = decide(&rules, &Source::Present(ana()), &everywhere(), &found, Some(&linked()));
+    assert_eq!(shown(&plan), "in_sync | ", "only CXone has moved");
+    let both = Membership { groups: [group(1), group(2)].into(), ..everywhere() };
+    let source = Source::Present(ana());
+    let plan = decide(&rules, &source, &both, &Target::Found(ana_there()), Some(&linked()));
+    assert_eq!(plan.reason, Reason::Differs, "Entra has");
+}
+
+#[test]
 fn scope_rules_and_switches_are_obeyed() {
     let mut rules = rules();
     rules.scope.rules = vec![ScopeRule {

@@ -65,3 +65,11 @@ fn only_a_role_that_is_marked_is_privileged() {
     let privileged = ["admin", "agent", "by hand"].map(|role| table.is_privileged(role));
     assert_eq!(privileged, [true, false, false]);
 }
+
+#[test]
+fn an_earlier_word_is_read_with_the_roles_that_are_held_now() {
+    let table = RoleTable::new(vec![row(1, "agent"), row(2, "supervisor")]).unwrap();
+    let list = |roles: &[&str]| Value::List(roles.iter().map(|role| (*role).to_owned()).collect());
+    let rebased = table.rebased(Some(&list(&["agent", "old"])), Some(&list(&["new", "supervisor"])));
+    assert_eq!(rebased, list(&["agent", "new"]));
+}
