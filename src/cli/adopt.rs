@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::plan::write_private;
-use super::screen::{Output, Paint, Screen, count, lines, number, printable, shown};
+use super::screen::{Output, Paint, Screen, called, count, lines, number, printable, shown};
 use super::{Session, understood};
 
 /// Link the users there are to the CXone accounts there are, without writing to CXone
@@ -134,14 +134,6 @@ struct Failed {
     user: String,
     user_name: Option<String>,
     error: String,
-}
-
-/// A user by the name people know, and the id the other commands take.
-fn called(name: Option<&String>, id: &str) -> String {
-    match name {
-        Some(name) => format!("{} ({})", printable(name), printable(id)),
-        None => printable(id),
-    }
 }
 
 fn rendered(report: &Report, screen: &Screen) -> String {

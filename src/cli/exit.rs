@@ -35,7 +35,8 @@ pub fn exit_of(code: &str) -> Exit {
     match code {
         "configuration" | "usage" | "invalid" => Exit::Usage,
         "some_failed" => Exit::SomeFailed,
-        "held" => Exit::Held,
+        // What was to be approved is not what is held by now.
+        "held" | "set_changed" => Exit::Held,
         "credentials" | "unauthorized" | "forbidden" => Exit::Credentials,
         "unreachable" | "timeout" | "throttled" | "not_running" | "no_answer" => Exit::Unreachable,
         _ => Exit::Failed,
@@ -114,6 +115,7 @@ mod tests {
             ("invalid", 2),
             ("some_failed", 3),
             ("held", 4),
+            ("set_changed", 4),
             ("credentials", 5),
             ("unauthorized", 5),
             ("unreachable", 6),

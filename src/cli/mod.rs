@@ -8,14 +8,18 @@ mod screen;
 mod client;
 mod confirm;
 mod exit;
+mod order;
 mod when;
 
 mod adopt;
+mod apply;
 mod completions;
 mod config;
 pub mod demo;
+mod drift;
 mod explain;
 mod healthcheck;
+mod held;
 mod history;
 mod mapping;
 mod offline;
@@ -26,6 +30,7 @@ mod simulate;
 mod subscribe;
 mod subscriptions;
 mod sync;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -94,6 +99,12 @@ Examples:
     #[command(subcommand)]
     Sync(sync::Command),
     Plan(plan::Args),
+    Apply(apply::Args),
+    #[command(subcommand)]
+    Held(held::Command),
+    #[command(subcommand)]
+    Drift(drift::Command),
+    Undo(undo::Args),
     Adopt(adopt::Args),
     Simulate(simulate::Args),
     Explain(explain::Args),
@@ -157,6 +168,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Queue(command) => queue::run(command, &mut session(&cli, screen).await?).await,
         Command::Sync(command) => sync::run(command, &mut session(&cli, screen).await?).await,
         Command::Plan(args) => plan::run(args, &mut session(&cli, screen).await?).await,
+        Command::Apply(args) => apply::run(args, &mut session(&cli, screen).await?).await,
+        Command::Held(command) => held::run(command, &mut session(&cli, screen).await?).await,
+        Command::Drift(command) => drift::run(command, &mut session(&cli, screen).await?).await,
+        Command::Undo(args) => undo::run(args, &mut session(&cli, screen).await?).await,
         Command::Adopt(args) => adopt::run(args, &mut session(&cli, screen).await?).await,
         Command::Simulate(args) => simulate::run(args, &mut session(&cli, screen).await?).await,
         Command::Explain(args) => explain::run(args, &mut session(&cli, screen).await?).await,

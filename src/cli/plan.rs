@@ -4,31 +4,49 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::drift::pages;
 use super::exit::{Exit, Failure};
 use super::screen::{Output, Paint, Screen, count, lines, printable, shown};
+use super::when;
 use super::{Session, part};
+use crate::domain::case::{HeldItem, Work};
+use crate::domain::guard::{Budget, Guarded, Usage, over};
+use crate::domain::user::GroupId;
 
 /// Show what would happen to users, without writing anything
 ///
 /// Exit codes: 0 every named user could be decided, 3 some could not. With --detailed-exitcode
 /// also 8: something would change, or is held or parked; 0 then means that nothing would.
+///
+/// With --out, `apply` carries out exactly these plans later. --observed shows the plans that a
+/// service with sync.mode = "observe" made by itself and kept, without looking again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cxone-sync plan ana@example.com
   cxone-sync plan --all --detailed-exitcode
+  cxone-sync plan --group 3f0c2a9e-1111-4222-8333-444455556666 --requests
   cxone-sync plan --all --out plan.json")]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub struct Args {
     /// Object ids or user principal names
     #[arg(value_name = "USER", value_parser = super::user, group = "which")]
     users: Vec<String>,
+    /// Who is in this group now, nested groups included
+    #[arg(long, value_name = "ID", group = "which")]
+    group: Option<GroupId>,
     /// Everybody
     #[arg(long, group = "which")]
     all: bool,
+    /// What the service would have done, had it been allowed to write
+    #[arg(long, group = "which")]
+    observed: bool,
+    /// Also show the requests that would be sent
+    #[arg(long, short = 'v')]
+    requests: bool,
     /// Also write the plans as JSON to this file, readable only for its owner
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -43,10 +61,12 @@ pub struct Args {
 const AT_ONCE: usize = 100;
 
 pub async fn run(args: &Args, session: &mut Session) -> Result<Exit, Failure> {
-    let answer = json!({"plans": ask(args, session).await?});
+    let answer = ask(args, session).await?;
     let plans: Vec<Plan> = part(&answer, "plans")?;
     if let Some(file) = &args.out {
-        write_private(file, &serde_json::to_string_pretty(&answer).expect("a JSON value can be written"))
+        let mut kept = answer.clone();
+        kept["madeAt"] = json!(session.clock.now());
+        write_private(file, &serde_json::to_string_pretty(&kept).expect("a JSON value can be written"))
             .map_err(|error| {
                 Failure::new(Exit::Failed, format!("cannot write {}: {error}", file.display()))
             })?;
@@ -55,26 +75,94 @@ pub async fn run(args: &Args, session: &mut Session) -> Result<Exit, Failure> {
     match args.output.is_json() {
         true => session.screen.print_json(&answer)?,
         false => {
-            let text = rendered(&plans, args.all, session.screen.paint);
+            let brief = args.all || args.group.is_some();
+            let mut text = rendered(&plans, Show { brief, requests: args.requests }, session.screen.paint);
+            if let Some(guard) = part::<Option<Guard>>(&answer, "guard")? {
+                text += &guard.rendered(session.screen.paint);
+            }
             session.screen.print(&text)?;
         }
     }
     Ok(exit(&plans, args.detailed_exitcode))
 }
 
-/// The plans as they came.
-async fn ask(args: &Args, session: &Session) -> Result<Vec<Value>, Failure> {
+/// The plans as they came, with what all of them together take out of the guard's budgets.
+async fn ask(args: &Args, session: &Session) -> Result<Value, Failure> {
+    if args.observed {
+        return Ok(json!({"plans": pages(session, &["observed"], &[], "plans").await?}));
+    }
     let spinner = session.screen.spinner("looking at everybody");
     if args.all {
-        return part(&session.client.post(&["plan"], json!({"all": true})).await?, "plans");
+        return Ok(session.client.post(&["plan"], json!({"all": true})).await?);
     }
-    let mut plans = Vec::new();
+    if let Some(group) = args.group {
+        return Ok(session.client.post(&["plan"], json!({"group": group})).await?);
+    }
+    let (mut plans, mut guard): (Vec<Value>, Option<Guard>) = (Vec::new(), None);
     for users in args.users.chunks(AT_ONCE) {
         spinner.say(&format!("looked at {} of {}", plans.len(), args.users.len()));
         let answer = session.client.post(&["plan"], json!({"users": users})).await?;
         plans.extend(part::<Vec<Value>>(&answer, "plans")?);
+        if let Some(more) = part::<Option<Guard>>(&answer, "guard")? {
+            guard = Some(match guard {
+                Some(guard) => guard.with(more),
+                None => more,
+            });
+        }
     }
-    Ok(plans)
+    Ok(match guard {
+        Some(guard) => json!({"plans": plans, "guard": guard}),
+        None => json!({"plans": plans}),
+    })
+}
+
+/// How the budgets stand, and what the plans would take out of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Guard(BTreeMap<Guarded, Stand>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stand {
+    planned: u64,
+    last_hour: u64,
+    last_day: u64,
+    linked_users: u64,
+    budget: Budget,
+    /// Which bound all of it together would break.
+    over: Option<String>,
+}
+
+impl Guard {
+    /// Both together: each may fit into a budget that their sum breaks.
+    fn with(self, mut more: Self) -> Self {
+        for (guarded, earlier) in self.0 {
+            let Some(stand) = more.0.get_mut(&guarded) else {
+                more.0.insert(guarded, earlier);
+                continue;
+            };
+            stand.planned += earlier.planned;
+            let Stand { planned, last_hour, last_day, linked_users, ref budget, .. } = *stand;
+            let usage = Usage { last_hour, last_day, linked_users };
+            stand.over = (planned > 0).then(|| over(guarded, budget, &usage, planned)).flatten();
+        }
+        more
+    }
+
+    /// A line for each budget that the plans take something out of.
+    fn rendered(&self, paint: Paint) -> String {
+        let mut text = String::new();
+        for (guarded, stand) in self.0.iter().filter(|(_, stand)| stand.planned > 0) {
+            let Stand { planned, last_hour, last_day, over, .. } = stand;
+            let name = guarded.name().replace('_', " ");
+            let over = over.as_deref().map(|over| paint.bad(&format!("; over: {}", printable(over))));
+            let over = over.unwrap_or_default();
+            text += &format!(
+                "{name}: {planned} planned, {last_hour} in the last hour, {last_day} in the last day{over}\n"
+            );
+        }
+        text
+    }
 }
 
 /// Writes what names people, so that only its owner reads it.
@@ -107,6 +195,23 @@ pub struct Plan {
     attributes: Vec<Attribute>,
     #[serde(default)]
     error: Option<String>,
+    #[serde(default)]
+    requests: Vec<Draft>,
+    #[serde(default)]
+    held: Option<HeldItem>,
+    #[serde(default)]
+    order: Option<Work>,
+    /// When the service made it, of one that was kept.
+    #[serde(default)]
+    observed_at: Option<jiff::Timestamp>,
+}
+
+/// A request to CXone that would be sent.
+#[derive(Clone, Debug, Deserialize)]
+struct Draft {
+    method: String,
+    path: String,
+    body: Value,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -168,6 +273,17 @@ impl Plan {
             [Some(why), None] | [None, Some(why)] => line(why),
             [None, None] => {}
         }
+        if let Some(at) = self.observed_at {
+            line(format!("observed at {}", when::moment(at)));
+        }
+        if let Some(work) = &self.order {
+            let (task, by, batch) = (work.task.name(), printable(&work.by), printable(&work.batch));
+            line(format!("ordered: {task} by {by} ({batch})"));
+        }
+        if let Some(held) = &self.held {
+            let (since, words) = (when::moment(held.since), printable(&held.words));
+            line(paint.bad(&format!("held since {since}: {words}; see `held list`")));
+        }
         if let Some(evidence) = &self.evidence {
             line(format!("evidence: {}", shown(Some(evidence))));
         }
@@ -190,6 +306,17 @@ impl Plan {
                 paint.bad(&before),
                 paint.good(&after)
             ));
+        }
+        text
+    }
+
+    /// What would be sent first.
+    pub fn requests(&self) -> String {
+        let mut text = String::new();
+        for Draft { method, path, body } in &self.requests {
+            text += &format!("    {} {}\n", printable(method), printable(path));
+            let body = serde_json::to_string_pretty(body).expect("a JSON value can be written");
+            body.lines().for_each(|line| text += &format!("    {}\n", printable(line)));
         }
         text
     }
@@ -226,11 +353,20 @@ impl Plan {
     }
 }
 
-/// With `brief`, users to whom nothing happens are only counted.
-fn rendered(plans: &[Plan], brief: bool, paint: Paint) -> String {
+#[derive(Clone, Copy, Default)]
+struct Show {
+    /// Users to whom nothing happens are only counted.
+    brief: bool,
+    requests: bool,
+}
+
+fn rendered(plans: &[Plan], show: Show, paint: Paint) -> String {
     let mut text = String::new();
-    for plan in plans.iter().filter(|plan| !(brief && plan.is_nothing())) {
+    for plan in plans.iter().filter(|plan| !(show.brief && plan.is_nothing())) {
         text += &plan.rendered(paint);
+        if show.requests {
+            text += &plan.requests();
+        }
     }
     if !text.is_empty() {
         text += "\n";

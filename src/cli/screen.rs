@@ -186,6 +186,14 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
+/// A user by the name people know, and the id the other commands take.
+pub fn called(name: Option<&String>, id: &str) -> String {
+    match name {
+        Some(name) => format!("{} ({})", printable(name), printable(id)),
+        None => printable(id),
+    }
+}
+
 /// A value of an attribute for people: `-` when absent, texts without quotes.
 pub fn shown(value: Option<&Value>) -> String {
     match value {

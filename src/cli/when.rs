@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use crate::clock::until;
+use crate::clock::{later, until};
 
 /// `--since`: so long ago, or since then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,34 @@ impl FromStr for Since {
         }
         duration(text).map(Self::Ago).map_err(|_| {
             format!("{text:?} is neither a duration such as 2h or 7d nor a time such as 2026-11-23T10:00:00Z")
+        })
+    }
+}
+
+/// `--until`: for so long, or until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    In(Duration),
+    At(Timestamp),
+}
+
+impl Until {
+    pub fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::In(length) => later(now, length),
+            Self::At(at) => at,
+        }
+    }
+}
+
+impl FromStr for Until {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Ok(Self::At(at));
+        }
+        duration(text).map(Self::In).map_err(|_| {
+            format!("{text:?} is neither a duration such as 4h or 3d nor a time such as 2026-11-23T10:00:00Z")
         })
     }
 }
@@ -88,6 +116,17 @@ mod tests {
         for wrong in ["", "2", "soon", "-2h", "2026-11-20", "2 months"] {
             assert!(wrong.parse::<Since>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn until_is_a_duration_from_now_or_a_moment() {
+        let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+        for (text, expected) in
+            [("4h", "2026-11-23T14:00:00Z"), ("2026-11-30T00:00:00Z", "2026-11-30T00:00:00Z")]
+        {
+            assert_eq!(text.parse::<Until>().unwrap().resolve(now).to_string(), expected, "{text}");
+        }
+        assert!("friday".parse::<Until>().is_err());
     }
 
     #[test]

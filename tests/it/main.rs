@@ -9,6 +9,7 @@ mod demo;
 mod flow;
 mod kill;
 mod lint;
+mod operators;
 mod people;
 mod preview;
 mod reload;

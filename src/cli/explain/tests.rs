@@ -15,9 +15,17 @@ fn every_step_has_its_section() {
             "groups": [{"group": group(1), "paths": [[group(1)]]},
                        {"group": group(2), "paths": [[group(1), group(2)]]}],
             "complete": false},
-        "roles": [{"role": "agent", "group": group(1), "given": true, "held": false},
-                  {"role": "supervisor", "group": group(2), "given": false, "held": true},
-                  {"role": "by hand", "group": null, "given": false, "held": true}],
+        "roles": [{"role": "agent", "group": group(1), "given": true, "held": false,
+                   "code": "to_be_given", "owner": "entra"},
+                  {"role": "supervisor", "group": group(2), "given": false, "held": true,
+                   "code": "to_be_taken", "owner": "cxone"},
+                  {"role": "by hand", "group": null, "given": false, "held": true,
+                   "code": "outside_the_table", "owner": "entra"}],
+        "news": [{"at": "2026-11-23T09:58:00Z", "reason": "notification", "deleted": true}],
+        "restraints": [{"forbids": {"kind": "takeRole", "role": "agent\u{1b}"}, "why": "undone",
+                        "by": "ana (socket)", "at": "2026-11-23T09:00:00Z"}],
+        "remarks": [{"at": "2026-11-23T09:00:00Z", "user": null, "code": "undo", "words": "ordered",
+                     "by": "ana (socket)", "batch": "019ab0a2"}],
         "link": {"scim_id": "11f0", "baseline": {}, "confirmed_at": "2026-11-22T10:00:00Z"},
         "job": null,
         "plan": {"user": "3f0c2a9e-1111-4222-8333-444455556666", "scimId": "11f0", "action": "patch",
@@ -34,6 +42,9 @@ fn every_step_has_its_section() {
         User
           3f0c2a9e-1111-4222-8333-444455556666
 
+        News
+          2026-11-23T09:58:00Z (2m ago) notification, says deleted
+
         In Entra
           id: 3f0c2a9e-1111-4222-8333-444455556666
           enabled: true
@@ -46,10 +57,10 @@ fn every_step_has_its_section() {
           Not all groups have been read yet: being in none of them proves nothing.
 
         Roles
-        ROLE        GROUP                                 GIVEN  HELD
-        agent       00000000-0000-4000-9000-000000000001  yes    no    is missing
-        supervisor  00000000-0000-4000-9000-000000000002  no     yes   is too much
-        by hand     -                                     no     yes   not in the table: never touched
+        ROLE        GROUP                                 GIVEN  HELD  CODE
+        agent       00000000-0000-4000-9000-000000000001  yes    no    to_be_given        a member: is given
+        supervisor  00000000-0000-4000-9000-000000000002  no     yes   to_be_taken        no member; roles are CXone's to take
+        by hand     -                                     no     yes   outside_the_table  not in the table: never touched
 
         In CXone
           CXone user  11f0
@@ -65,8 +76,15 @@ fn every_step_has_its_section() {
         ATTRIBUTE   IN ENTRA  IN CXONE  LAST IN ENTRA  LAST IN CXONE  OWNER  DECISION  REASON
         familyName  Roe       Doe       Doe            Doe            entra  write     changed in Entra
 
+        Open
+          not written again: taking the role agent , undone by ana (socket) 60m ago
+
         Latest writes
         No writes.
+
+        Latest remarks
+        AT                    USER  WHAT  BY            ORDER
+        2026-11-23T09:00:00Z  -     undo  ana (socket)  019ab0a2  ordered
     "#]].assert_eq(&rendered(&answer, now, &screen(false, "").0).unwrap());
 }
 
@@ -104,4 +122,38 @@ fn what_is_not_there_is_said() {
         No writes.
     "#]]
     .assert_eq(&rendered(&answer, now, &screen(false, "").0).unwrap());
+}
+
+#[test]
+fn the_history_answers_for_an_earlier_time() {
+    let answer = json!({
+        "user": "3f0c2a9e-1111-4222-8333-444455556666", "at": "2026-11-20T08:00:00Z", "scimId": "11f0",
+        "values": [
+            {"attribute": "displayName", "value": "Ana\u{1b}", "since": "2026-11-19T08:00:00Z", "entry": 7,
+             "certain": true, "from": "written"},
+            {"attribute": "active", "value": true, "since": null, "entry": 12, "certain": false,
+             "from": "found_later"}],
+        "held": null,
+        "orders": [{"at": "2026-11-20T07:00:00Z", "order": "undo", "by": "ana (socket)", "batch": "019ab0a2"}],
+        "restraints": [], "history": [], "remarks": [],
+    });
+    expect![[r#"
+        User
+          3f0c2a9e-1111-4222-8333-444455556666
+
+        In CXone at 2026-11-20T08:00:00Z, as far as we wrote it
+        ATTRIBUTE    VALUE  SINCE                 ENTRY
+        displayName  Ana    2026-11-19T08:00:00Z  7
+        active       true   -                     12     found so by the next write
+
+        Open then
+          ordered at 2026-11-20T07:00:00Z: undo by ana (socket) (019ab0a2)
+
+        Writes until then
+        No writes.
+
+        Remarks until then
+        No remarks.
+    "#]]
+    .assert_eq(&then(&answer, &screen(false, "").0).unwrap());
 }

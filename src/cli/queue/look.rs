@@ -216,7 +216,7 @@ fn counted(answer: &Value, now: Timestamp, screen: &Screen) -> Result<String, Fa
         (State::Waiting, stats.waiting, String::new()),
         (State::Running, stats.running, String::new()),
         (State::Parked, stats.parked, "see: queue list --state parked".to_owned()),
-        (State::Held, stats.held, "see: queue list --state held".to_owned()),
+        (State::Held, stats.held, "see: held list".to_owned()),
     ] {
         let remark = if n > 0 { remark } else { String::new() };
         table.add_row([state.name().into(), number(n), remark.into()]);

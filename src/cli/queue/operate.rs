@@ -13,7 +13,8 @@ use crate::domain::user::UserId;
 /// Make jobs that wait, are parked or are held due now, with all their attempts
 ///
 /// Without a state, jobs of the named users are retried in any of the three states; without users,
-/// all jobs in the given states. A held job passes the guard again and may be held again.
+/// all jobs in the given states. A held job is asked about anew: the budgets decide, and may hold it
+/// again. To let it pass although it is over a budget is `held approve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +29,7 @@ pub struct RetryArgs {
     /// Jobs that used up their attempts or cannot succeed
     #[arg(long, group = "which")]
     parked: bool,
-    /// Jobs the guard stopped
+    /// Jobs that the guard or an ambiguity stopped
     #[arg(long, group = "which")]
     held: bool,
     /// Jobs that wait for their next attempt

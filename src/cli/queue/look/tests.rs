@@ -68,9 +68,9 @@ fn one_user_is_shown_with_job_link_and_writes() {
           baseline    1 attribute
           deactivated by us
         Latest writes
-        AT                    OPERATION   RESULT   REASON  LAG  CHANGES
-        2026-11-22T10:00:00Z  deactivate  applied  delta    1s  active: true → false
-                                                                (the account is disabled in Entra)
+        AT                    OPERATION   RESULT   REASON  LAG  PLAN  CHANGES
+        2026-11-22T10:00:00Z  deactivate  applied  delta    1s  -     active: true → false
+                                                                      (the account is disabled in Entra)
     "#]]
     .assert_eq(&shown(&whole, NOW.parse().unwrap(), &screen).unwrap());
     let nothing = json!({"job": null, "link": null, "history": []});

@@ -1,0 +1,458 @@
+//! What operators decide: to let pass, to forbid, to announce, to accept, to take back. Judged by what
+//! CXone holds afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use cxone_sync::cli::demo::subscribe;
+use jiff::Timestamp;
+use redb::ReadableTable as _;
+use serde_json::{Value, json};
+
+use super::process::{Process, run};
+use super::stage::{Stage, until};
+
+/// A budget so small that it is soon used up.
+fn tighten(stage: &mut Stage, budget: &str, per_hour: u64) {
+    let (wide, tight) =
+        (format!("{budget} = {{ per_hour = 1000000"), format!("{budget} = {{ per_hour = {per_hour}"));
+    assert!(stage.configuration.contains(&wide), "{}", stage.configuration);
+    stage.configuration = stage.configuration.replace(&wide, &tight);
+}
+
+/// Adds keys to a section of the configuration that is there, or makes it.
+fn configure(stage: &mut Stage, section: &str, keys: &str) {
+    let heading = format!("[{section}]\n");
+    match stage.configuration.contains(&heading) {
+        true => {
+            stage.configuration = stage.configuration.replace(&heading, &format!("{heading}{keys}\n"));
+        }
+        false => {
+            let at = stage.configuration.find("[[roles]]").unwrap();
+            stage.configuration.insert_str(at, &format!("{heading}{keys}\n"));
+        }
+    }
+}
+
+async fn serve(stage: &Stage) -> Process {
+    let process = Process::start(stage, &[("CXONE_SYNC__SYNC__RECHECK_AFTER", "0s")]).await;
+    subscribe(stage.folder.path()).await.unwrap();
+    process
+}
+
+/// Runs a command that prints JSON: the exit code and what it printed.
+#[track_caller]
+fn ask(stage: &Stage, arguments: &[&str]) -> (i32, Value) {
+    let output = run(stage, &[arguments, &["-o", "json"]].concat());
+    let printed = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    let exit = output.status.code().unwrap();
+    if printed.is_null() {
+        println!("{arguments:?}: {exit}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    (exit, printed)
+}
+
+/// As [`ask`], of a command that has to go well.
+#[track_caller]
+fn tell(stage: &Stage, arguments: &[&str]) -> Value {
+    let (exit, printed) = ask(stage, arguments);
+    assert_eq!(exit, 0, "{arguments:?}: {printed:#}");
+    printed
+}
+
+fn n(answer: &Value, list: &str) -> usize {
+    answer[list].as_array().unwrap_or_else(|| panic!("no {list}: {answer:#}")).len()
+}
+
+fn inactive(stage: &Stage) -> usize {
+    stage.cxone().users().iter().filter(|user| user["active"] == json!(false)).count()
+}
+
+/// Waits until the guard holds so many changes: everything that is held.
+async fn held(stage: &Stage, expected: usize) -> Value {
+    let mut last = Value::Null;
+    let reached = until(|| {
+        last = tell(stage, &["held", "list"]);
+        n(&last, "held") == expected
+    });
+    assert!(reached.await, "{last:#}");
+    last
+}
+
+/// Waits until nothing is due or running.
+async fn at_rest(stage: &Stage) {
+    let rest = until(|| {
+        let stats = tell(stage, &["queue", "stats"]);
+        stats["due"] == 0 && stats["running"] == 0
+    });
+    assert!(rest.await);
+}
+
+fn id(stage: &Stage, user: &str) -> String {
+    stage.account(user).expect("the user has an account")["id"].as_str().unwrap().to_owned()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_budget_stopped_passes_by_the_approval_of_just_that() {
+    let mut stage = Stage::new();
+    tighten(&mut stage, "deactivations", 3);
+    let process = serve(&stage).await;
+    let users: Vec<String> = (0..8).map(|n| stage.hire(&format!("Agent{n}"))).collect();
+    stage.converge(&users).await;
+    users[..6].iter().for_each(|user| stage.graph().disable(user));
+    let shown = held(&stage, 3).await;
+    assert_eq!(inactive(&stage), 3);
+    let set = text(&shown["set"]).to_owned();
+    assert!(text(&shown["held"][0]["words"]).contains("guard.deactivations.per_hour is 3"), "{shown:#}");
+    assert!(text(&shown["held"][0]["userName"]).ends_with("@example.com"));
+
+    stage.graph().disable(&users[6]);
+    let now = held(&stage, 4).await;
+    let output = run(&stage, &["held", "approve", "--all", "--set", &set, "--yes"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("held list") && said.contains(text(&now["set"])), "{said}");
+    // Off a terminal, what nobody looked at is not approved.
+    assert_eq!(ask(&stage, &["held", "approve", "--all", "--yes"]).0, 2);
+    at_rest(&stage).await;
+    assert_eq!(inactive(&stage), 3);
+
+    let set = text(&now["set"]).to_owned();
+    let approved = tell(&stage, &["held", "approve", "--set", &set, "--yes", "--by", "ana"]);
+    assert_eq!(approved["users"], 4);
+    assert!(until(|| inactive(&stage) == 7).await);
+    let after = held(&stage, 0).await;
+    assert_eq!((n(&after, "approvals"), &after["set"]), (0, &Value::Null), "{after:#}");
+    let history = tell(&stage, &["history"]);
+    let by_ana = |write: &&Value| write["approved_by"] == "ana (socket)";
+    assert_eq!(history["writes"].as_array().unwrap().iter().filter(by_ana).count(), 4);
+    let remarks = tell(&stage, &["history", "--remarks"]);
+    assert_eq!((n(&remarks, "remarks"), &remarks["remarks"][0]["code"]), (4, &json!("approved")));
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rejected_is_not_tried_again_until_it_is_lifted() {
+    let mut stage = Stage::new();
+    tighten(&mut stage, "deactivations", 0);
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    stage.graph().disable(&ana);
+    let set = text(&held(&stage, 1).await["set"]).to_owned();
+    tell(&stage, &["held", "reject", "ana@example.com", "--set", &set, "--yes", "--by", "ben"]);
+    let after = held(&stage, 0).await;
+    assert_eq!(after["restraints"][0]["by"], "ben (socket)");
+    for _ in 0..2 {
+        assert_eq!(run(&stage, &["sync", "user", &ana, "--wait"]).status.code(), Some(0));
+    }
+    assert_eq!((inactive(&stage), n(&held(&stage, 0).await, "restraints")), (0, 1));
+    let plan = tell(&stage, &["plan", &ana])["plans"][0].clone();
+    assert_eq!(plan["reason"], "restrained", "{plan:#}");
+    assert!(text(&plan["sentence"]).contains("ben (socket) rejected"), "{plan:#}");
+
+    tell(&stage, &["held", "lift", "ana@example.com"]);
+    held(&stage, 1).await;
+    assert_eq!(inactive(&stage), 0, "the budget is still what it is");
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_change_passes_for_the_members_of_the_group() {
+    let mut stage = Stage::new();
+    tighten(&mut stage, "deactivations", 1);
+    let process = serve(&stage).await;
+    let (team, nested) = (stage.graph().add_group(json!({ "displayName": "Night" })), stage.nested.clone());
+    stage.graph().add_member(&team, &nested);
+    let users: Vec<String> = (0..7).map(|n| stage.hire(&format!("Agent{n}"))).collect();
+    users[..2].iter().for_each(|user| stage.graph().add_member(&team, user));
+    users[2..5].iter().for_each(|user| stage.graph().add_member(&nested, user));
+    stage.converge(&users).await;
+
+    let missing = "00000000-0000-4000-8000-00000000dead";
+    let output = run(&stage, &["held", "preapprove", "--group", missing, "--max", "1", "--until", "1h"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no group"));
+    assert_eq!(ask(&stage, &["held", "preapprove", "--group", &team, "--max", "1", "--until", "31d"]).0, 2);
+    let made = tell(&stage, &["held", "preapprove", "--group", &team, "--max", "4", "--until", "1h"]);
+    assert_eq!(made["users"], 5, "nested ones too");
+
+    // Four are announced, one has the budget, one of the team is left, and one who is not of it.
+    users[..6].iter().for_each(|user| stage.graph().disable(user));
+    held(&stage, 1).await;
+    at_rest(&stage).await;
+    assert_eq!(inactive(&stage), 5);
+    let known = tell(&stage, &["held", "preapprovals"]);
+    assert_eq!(known["preapprovals"][0]["used"], 4, "{known:#}");
+    tell(&stage, &["held", "end", text(&made["id"])]);
+    assert_eq!(n(&tell(&stage, &["held", "preapprovals"]), "preapprovals"), 0);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_used_although_something_else_was_to_be_written_first() {
+    let mut stage = Stage::new();
+    tighten(&mut stage, "role_removals", 0);
+    configure(&mut stage, "sync", "full_compare_interval = \"6d\"");
+    stage.configuration = stage.configuration.replace("poll_interval = \"3s\"", "poll_interval = \"6d\"");
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    stage.graph().remove_member(&stage.roles[0].0, &ana);
+    let set = text(&held(&stage, 1).await["set"]).to_owned();
+    // Nobody hears of this before the approval is used.
+    stage.graph().lose_next(1);
+    stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
+    tell(&stage, &["held", "approve", "--set", &set, "--yes"]);
+    stage.arrives(&ana).await;
+    assert_eq!(stage.held_roles(&ana), BTreeSet::new());
+    held(&stage, 0).await;
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_by_hand_is_accepted_or_reverted() {
+    let mut stage = Stage::new();
+    configure(&mut stage, "attributes.displayName", "owner = \"newest\"");
+    stage.configuration = stage.configuration.replace("owner = \"entra\"", "owner = \"newest\"");
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    let account = id(&stage, &ana);
+    let roles = ["Agent", "Supervisor", "Custom"].map(|role| json!({ "value": role }));
+    let by_hand = json!({ "displayName": "By hand", "roles": roles });
+    stage.cxone().edit_by_hand(&account, by_hand);
+    assert_eq!(run(&stage, &["sync", "user", &ana, "--wait"]).status.code(), Some(0));
+    let found = tell(&stage, &["drift", "list", "ana@example.com"]);
+    let of = |attribute: &str| {
+        let drift = found["drift"].as_array().unwrap();
+        drift.iter().find(|one| one["attribute"] == attribute).unwrap_or_else(|| panic!("{found:#}")).clone()
+    };
+    let name = of("displayName");
+    assert_eq!((&name["shown"], &name["baseline"]), (&json!("By hand"), &json!("Ana Martin")));
+    let roles = of("roles")["roles"].as_array().unwrap().clone();
+    let group: BTreeMap<&str, &Value> =
+        roles.iter().map(|role| (text(&role["role"]), &role["group"])).collect();
+    assert_eq!(group, [("Custom", &Value::Null), ("Supervisor", &json!(stage.roles[1].0))].into());
+
+    tell(&stage, &["drift", "accept", &ana, "displayName"]);
+    let (exit, answer) = ask(&stage, &["drift", "accept", &ana, "displayName"]);
+    assert_eq!((exit, n(&answer, "refused")), (3, 1), "{answer:#}");
+    let reverted = tell(&stage, &["drift", "revert", &ana, "roles"]);
+    assert_eq!(reverted["result"]["users"][0]["state"], "applied", "{reverted:#}");
+    let left = ["Agent", "Custom"].map(str::to_owned).into();
+    assert_eq!(stage.held_roles(&ana), left, "what is not in the table is never touched");
+    assert_eq!(stage.account(&ana).unwrap()["displayName"], "By hand");
+    let (exit, answer) = ask(&stage, &["drift", "revert", &ana, "roles"]);
+    assert_eq!(exit, 3);
+    assert!(text(&answer["refused"][0]["why"]).contains("not in the table"), "{answer:#}");
+    let left = tell(&stage, &["drift", "list", "--attribute", "displayName"]);
+    assert_eq!(n(&left, "drift"), 0, "{left:#}");
+    // What was accepted is written over when Entra changes.
+    stage.graph().update_user(&ana, json!({ "displayName": "Ana S." }));
+    assert!(until(|| stage.account(&ana).unwrap()["displayName"] == "Ana S.").await);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+fn file(stage: &Stage, name: &str) -> (PathBuf, String) {
+    let path = stage.folder.path().join(name);
+    let text = path.to_str().unwrap().to_owned();
+    (path, text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_applied_where_nothing_moved_and_nothing_else_is_written() {
+    let mut stage = Stage::new();
+    let process = serve(&stage).await;
+    let users: Vec<String> = (0..5).map(|n| stage.hire(&format!("Agent{n}"))).collect();
+    stage.converge(&users).await;
+    assert_eq!(process.terminate(), Some(0));
+
+    configure(&mut stage, "sync", "mode = \"observe\"");
+    let process = serve(&stage).await;
+    let rename = |n: usize, name: &str| stage.graph().update_user(&users[n], json!({ "surname": name }));
+    (0..4).for_each(|n| rename(n, "Silva"));
+    let (_, plan) = file(&stage, "plan.json");
+    let group = stage.roles[0].0.clone();
+    let planned = tell(&stage, &["plan", "--group", &group, "--out", &plan]);
+    assert_eq!(n(&planned, "plans"), 5, "{planned:#}");
+    assert_eq!(planned["plans"][0]["requests"][0]["method"], "PATCH", "{planned:#}");
+    rename(1, "Costa");
+    stage.sent();
+    let (exit, applied) = ask(&stage, &["apply", &plan, "--yes", "--by", "ana"]);
+    assert_eq!((exit, &applied["ordered"]), (3, &json!(3)), "{applied:#}");
+    assert_eq!(applied["skipped"][0]["user"], json!(users[1]), "{applied:#}");
+    assert_eq!(applied["skipped"][0]["moved"], json!(["entra"]), "{applied:#}");
+    let family = |user: &String| stage.account(user).unwrap()["name"]["familyName"].clone();
+    let names: Vec<Value> = users.iter().map(family).collect();
+    assert_eq!(names, ["Silva", "Martin", "Silva", "Silva", "Martin"]);
+    let batch = text(&applied["batch"]).to_owned();
+    let writes = tell(&stage, &["history", "--batch", &batch]);
+    assert_eq!(n(&writes, "writes"), 3, "{writes:#}");
+
+    // Nothing but that was written, and what it would do is kept.
+    at_rest(&stage).await;
+    assert_eq!(stage.sent().len(), 3);
+    let mut observed = Value::Null;
+    let kept = until(|| {
+        observed = tell(&stage, &["plan", "--observed"]);
+        n(&observed, "plans") == 1
+    });
+    assert!(kept.await, "{observed:#}");
+    assert_eq!(observed["plans"][0]["changes"][0]["after"], "Costa", "{observed:#}");
+    // It can be applied as it is.
+    let (_, kept) = file(&stage, "observed.json");
+    tell(&stage, &["plan", "--observed", "--out", &kept]);
+    tell(&stage, &["apply", &kept, "--yes"]);
+    assert_eq!(family(&users[1]), "Costa");
+
+    let (path, other) = file(&stage, "other.json");
+    std::fs::write(path, "{\"users\": []}").unwrap();
+    assert_eq!(ask(&stage, &["apply", &other, "--yes"]).0, 2);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+/// CXone's users as they are, but for when they were changed.
+fn state(stage: &Stage) -> BTreeMap<String, Value> {
+    let without_meta = |mut user: Value| {
+        user.as_object_mut().unwrap().remove("meta");
+        (text(&user["id"]).to_owned(), user)
+    };
+    stage.cxone().users().into_iter().map(without_meta).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wave_of_deactivations_is_taken_back_and_not_done_again() {
+    let stage = Stage::new();
+    let process = serve(&stage).await;
+    let users: Vec<String> = (0..40).map(|n| stage.hire(&format!("Agent{n}"))).collect();
+    stage.converge(&users).await;
+    at_rest(&stage).await;
+    let (before, since) = (state(&stage), Timestamp::now().to_string());
+    users.iter().for_each(|user| stage.graph().disable(user));
+    assert!(until(|| inactive(&stage) == 40).await);
+    at_rest(&stage).await;
+
+    let dry = tell(&stage, &["undo", "--since", &since, "--dry-run"]);
+    assert_eq!((n(&dry, "plans"), &dry["batch"]), (40, &Value::Null));
+    assert_eq!(ask(&stage, &["undo", "--since", &since]).0, 2, "nobody agreed");
+    assert_eq!(inactive(&stage), 40);
+    let undone = tell(&stage, &["undo", "--since", &since, "--yes", "--by", "ana"]);
+    assert_eq!(undone["ordered"], 40);
+    assert_eq!(state(&stage), before);
+
+    // The next looks agree, and doing it once more does nothing.
+    stage.sent();
+    tell(&stage, &["sync", "all"]);
+    for user in &users[..3] {
+        assert_eq!(run(&stage, &["sync", "user", user, "--wait"]).status.code(), Some(0));
+    }
+    at_rest(&stage).await;
+    assert_eq!((stage.sent(), state(&stage) == before), (vec![], true));
+    let again = tell(&stage, &["undo", "--since", &since, "--yes"]);
+    assert!(again["plans"].as_array().unwrap().iter().all(|plan| plan["changes"] == json!([])), "{again:#}");
+    assert_eq!((stage.sent(), n(&tell(&stage, &["held", "list"]), "restraints")), (vec![], 40));
+    let verified = tell(&stage, &["history", "verify"]);
+    assert!(verified["entries"].as_u64().unwrap() > 200, "{verified:#}");
+
+    // Entra says something else: the account follows again.
+    stage.graph().enable(&users[0]);
+    at_rest(&stage).await;
+    assert!(until(|| n(&tell(&stage, &["held", "list"]), "restraints") == 39).await);
+    stage.graph().disable(&users[0]);
+    assert!(until(|| inactive(&stage) == 1).await);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_of_an_undo_is_done_once_it_is_approved() {
+    let mut stage = Stage::new();
+    tighten(&mut stage, "role_removals", 0);
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    at_rest(&stage).await;
+    let (before, since) = (state(&stage), Timestamp::now().to_string());
+    stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
+    stage.graph().add_member(&stage.roles[1].0, &ana);
+    stage.arrives(&ana).await;
+    assert_eq!(stage.held_roles(&ana).len(), 2);
+    at_rest(&stage).await;
+
+    let (exit, undone) = ask(&stage, &["undo", "--user", "ana@example.com", "--since", &since, "--yes"]);
+    assert_eq!((exit, &undone["result"]["held"]), (4, &json!(1)), "{undone:#}");
+    assert_eq!(stage.account(&ana).unwrap()["name"]["familyName"], "Martin", "what may be done is");
+    assert_eq!(stage.held_roles(&ana).len(), 2);
+    let set = text(&held(&stage, 1).await["set"]).to_owned();
+    tell(&stage, &["held", "approve", "--set", &set, "--yes"]);
+    assert!(until(|| stage.held_roles(&ana).len() == 1).await);
+    at_rest(&stage).await;
+    assert_eq!(run(&stage, &["sync", "user", &ana, "--wait"]).status.code(), Some(0));
+    assert_eq!(state(&stage), before, "and none of it is done again");
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_answers_for_an_earlier_time() {
+    let stage = Stage::new();
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    at_rest(&stage).await;
+    let then = Timestamp::now().to_string();
+    stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
+    stage.arrives(&ana).await;
+    at_rest(&stage).await;
+    let family = |answer: &Value| {
+        let values = answer["values"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
+        values.iter().find(|one| one["attribute"] == "familyName").map(|one| one["value"].clone())
+    };
+    let earlier = tell(&stage, &["explain", &ana, "--at", &then]);
+    assert_eq!((family(&earlier), n(&earlier, "history")), (Some(json!("Martin")), 1), "{earlier:#}");
+    let now = tell(&stage, &["explain", &ana, "--at", "0s"]);
+    assert_eq!((family(&now), n(&now, "history")), (Some(json!("Silva")), 2), "{now:#}");
+
+    // Whom the directory does not know any more is still found by the name in CXone.
+    stage.graph().soft_delete(&ana);
+    assert!(until(|| inactive(&stage) == 1).await);
+    at_rest(&stage).await;
+    let left = tell(&stage, &["explain", "ana@example.com"]);
+    assert_eq!(left["user"], json!(ana));
+    assert_eq!(left["plan"]["reason"], "already_inactive", "{left:#}");
+    let text = String::from_utf8(run(&stage, &["explain", "ana@example.com"]).stdout).unwrap();
+    for section in ["News", "Groups", "Roles", "Decision", "Latest writes"] {
+        assert!(text.contains(&format!("{section}\n")), "{text}");
+    }
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_somebody_changed_is_found_out() {
+    let stage = Stage::new();
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    at_rest(&stage).await;
+    assert_eq!(process.terminate(), Some(0));
+    let whole = tell(&stage, &["history", "verify"]);
+    let head = format!("{}:{}", whole["last"], text(&whole["head"]));
+    tell(&stage, &["history", "verify", "--expect", &head]);
+    {
+        let store = redb::Database::open(stage.folder.path().join("demo.redb")).unwrap();
+        let writing = store.begin_write().unwrap();
+        {
+            let mut log = writing.open_table(redb::TableDefinition::<u64, &[u8]>::new("log")).unwrap();
+            let changed = log.get(1).unwrap().unwrap().value().to_ascii_uppercase();
+            log.insert(1, changed.as_slice()).unwrap();
+        }
+        writing.commit().unwrap();
+    }
+    let output = run(&stage, &["history", "verify"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("at entry 1:"), "{said}");
+}
