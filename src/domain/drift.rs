@@ -106,6 +106,14 @@ fn role_drift(baseline: Option<&Value>, shown: Option<&Value>, table: &RoleTable
 }
 
 impl Drift {
+    /// What is left of it once Entra's value was written: roles outside the table, which that does not
+    /// touch.
+    pub fn after_a_write(mut self, shown: Option<&Value>) -> Option<Self> {
+        self.roles.retain(|role| role.group.is_none());
+        self.shown = shown.cloned();
+        (!self.roles.is_empty()).then_some(self)
+    }
+
     /// Why an operator cannot take this as the new baseline; `None` when they can.
     pub fn not_acceptable(&self) -> Option<String> {
         (self.decision == Decision::Write).then(|| {

@@ -9,6 +9,7 @@ use tracing::{error, info};
 use crate::clock::{later, until};
 use crate::cxone;
 use crate::domain::case::HeldItem;
+use crate::domain::drift::Drift;
 use crate::domain::evidence::Evidence;
 use crate::domain::guard::Guarded;
 use crate::domain::link::Normalised;
@@ -310,8 +311,12 @@ impl Worker {
         let written = |attribute: Attribute| {
             changes.iter().any(|change| change.attribute == attribute) && !ignored.contains(&attribute)
         };
-        let mut drift = outcome.case.drift.take().unwrap_or_else(|| look.case.drift.clone());
-        drift.retain(|drift| !written(drift.attribute));
+        let known = outcome.case.drift.take().unwrap_or_else(|| look.case.drift.clone());
+        let left = |drift: Drift| {
+            let now = view.get(&drift.attribute);
+            if written(drift.attribute) { drift.after_a_write(now) } else { Some(drift) }
+        };
+        let drift: Vec<Drift> = known.into_iter().filter_map(left).collect();
         outcome.case.drift = (drift != look.case.drift).then_some(drift);
         outcome
     }

@@ -77,6 +77,8 @@ fn of_roles_the_group_that_would_give_them_is_named() {
     assert_eq!(found[0].roles, [role]);
     assert!(!found[0].both_changed, "who holds it is not Entra's to say");
     assert!(found[0].not_revertible().unwrap().contains("never touched"));
+    let left = found[0].clone().after_a_write(roles(&["agent", "by hand"]).as_ref());
+    assert_eq!(left.map(|drift| drift.roles.len()), Some(1), "a write does not touch it");
     assert_eq!(found[0].not_acceptable(), None);
 
     let taken = verdict(Attribute::Roles, roles(&["agent"]), roles(&[]), base);
@@ -84,6 +86,8 @@ fn of_roles_the_group_that_would_give_them_is_named() {
     let role = RoleDrift { role: "agent".to_owned(), given: false, group: table().group_of("agent") };
     assert_eq!(found[0].roles, [role]);
     assert_eq!(found[0].not_revertible(), None);
+    assert_eq!(found[0].clone().after_a_write(roles(&["agent"]).as_ref()), None);
+    assert_eq!(found[0].clone().after_a_write(roles(&["agent"]).as_ref()), None);
 }
 
 #[test]
