@@ -165,15 +165,22 @@ fn reject(tx: &Writing, user: UserId, item: &HeldItem, by: &str, now: Timestamp)
     };
     self::change(tx, user, &change)?;
     match work {
-        Some(work) => skip(tx, user, now, &work, "rejected", by),
+        Some(work) => skip(tx, user, now, &work, "rejected", Some(by)),
         None => Ok(()),
     }
 }
 
 /// Tells that an order is not carried out for this user.
-fn skip(tx: &Writing, user: UserId, now: Timestamp, work: &Work, why: &str, by: &str) -> Result<(), Fault> {
+fn skip(
+    tx: &Writing,
+    user: UserId,
+    now: Timestamp,
+    work: &Work,
+    why: &str,
+    by: Option<&str>,
+) -> Result<(), Fault> {
     let words = format!("{}: {why}", work.task.name());
-    say(tx, user, now, "skipped", words, Some(by.to_owned()), Some(work.batch.clone()))
+    say(tx, user, now, "skipped", words, by.map(str::to_owned), Some(work.batch.clone()))
 }
 
 /// Looked at again at once, by an operator's hand.
@@ -210,7 +217,7 @@ pub(super) fn order(tx: &Writing, orders: &[(UserId, Work)], now: Timestamp) -> 
     for (user, work) in orders {
         let earlier = case(tx, *user)?.and_then(|case| case.work);
         if let Some(earlier) = earlier.filter(|earlier| earlier.batch != work.batch) {
-            skip(tx, *user, now, &earlier, &format!("replaced by {}", work.batch), &work.by)?;
+            skip(tx, *user, now, &earlier, &format!("replaced by {}", work.batch), Some(&work.by))?;
         }
         update(tx, *user, |case| case.work = Some(work.clone()))?;
         let (by, batch) = (Some(work.by.clone()), Some(work.batch.clone()));
@@ -347,6 +354,14 @@ pub(super) fn let_go(tx: &Writing, user: UserId) -> Result<(), Fault> {
         update(tx, user, |case| case.held = None)?;
     }
     Ok(())
+}
+
+/// What was ordered goes with the job that would have done it, or whoever follows the order would wait
+/// for ever.
+pub(super) fn drop_order(tx: &Writing, user: UserId, now: Timestamp) -> Result<(), Fault> {
+    let Some(work) = case(tx, user)?.and_then(|case| case.work) else { return Ok(()) };
+    update(tx, user, |case| case.work = None)?;
+    skip(tx, user, now, &work, "dropped", None)
 }
 
 /// In another mode nothing observed is true any more.

@@ -90,8 +90,8 @@ impl Store {
         Ok(n_retried)
     }
 
-    /// Takes a job off the queue. `false` when there is none, or it runs.
-    pub async fn drop_job(&self, user: UserId) -> Result<bool> {
-        self.write("dropping a job", move |tx| queue::drop_job(tx, user)).await
+    /// Takes a job off the queue, and with it what was ordered. `false` when there is none, or it runs.
+    pub async fn drop_job(&self, user: UserId, now: Timestamp) -> Result<bool> {
+        self.write("dropping a job", move |tx| queue::drop_job(tx, user, now)).await
     }
 }

@@ -233,7 +233,7 @@ pub(super) fn retry(
 }
 
 /// Takes a job off the queue unless it runs.
-pub(super) fn drop_job(tx: &Writing, user: UserId) -> Result<bool, Fault> {
+pub(super) fn drop_job(tx: &Writing, user: UserId, now: Timestamp) -> Result<bool, Fault> {
     let mut queue = Queue::open(tx)?;
     let Some(JobRecord { job, .. }) = queue.get(user)? else { return Ok(false) };
     if job.state == State::Running {
@@ -241,6 +241,7 @@ pub(super) fn drop_job(tx: &Writing, user: UserId) -> Result<bool, Fault> {
     }
     queue.replace(Some(&job), None)?;
     cases::let_go(tx, user)?;
+    cases::drop_order(tx, user, now)?;
     Ok(true)
 }
 

@@ -141,7 +141,7 @@ async fn retry(State(ours): Ours, Sent(asked): Sent<RetryRequest>) -> Answer<Use
 async fn drop_jobs(State(ours): Ours, Sent(asked): Sent<DropRequest>) -> Answer<Dropped> {
     let mut dropped = 0;
     for user in few(asked.users)? {
-        if ours.store.drop_job(user).await? {
+        if ours.store.drop_job(user, ours.clock.now()).await? {
             dropped += 1;
             tracing::info!(user.id = %user, "an operator dropped the job of user {user}");
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use cxone_sync::cli::demo::subscribe;
-use jiff::Timestamp;
+use cxone_sync::clock::Clock;
 use redb::ReadableTable as _;
 use serde_json::{Value, json};
 
@@ -332,7 +332,7 @@ async fn a_wave_of_deactivations_is_taken_back_and_not_done_again() {
     let users: Vec<String> = (0..40).map(|n| stage.hire(&format!("Agent{n}"))).collect();
     stage.converge(&users).await;
     at_rest(&stage).await;
-    let (before, since) = (state(&stage), Timestamp::now().to_string());
+    let (before, since) = (state(&stage), Clock::system().now().to_string());
     users.iter().for_each(|user| stage.graph().disable(user));
     assert!(until(|| inactive(&stage) == 40).await);
     at_rest(&stage).await;
@@ -376,7 +376,7 @@ async fn what_is_held_of_an_undo_is_done_once_it_is_approved() {
     let ana = stage.hire("Ana");
     stage.arrives(&ana).await;
     at_rest(&stage).await;
-    let (before, since) = (state(&stage), Timestamp::now().to_string());
+    let (before, since) = (state(&stage), Clock::system().now().to_string());
     stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
     stage.graph().add_member(&stage.roles[1].0, &ana);
     stage.arrives(&ana).await;
@@ -397,13 +397,40 @@ async fn what_is_held_of_an_undo_is_done_once_it_is_approved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_ordered_while_no_service_runs_is_done_by_the_next() {
+    let stage = Stage::new();
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    at_rest(&stage).await;
+    let (before, since) = (state(&stage), Clock::system().now().to_string());
+    stage.graph().disable(&ana);
+    assert!(until(|| inactive(&stage) == 1).await);
+    at_rest(&stage).await;
+    assert_eq!(process.terminate(), Some(0));
+
+    assert_eq!(ask(&stage, &["undo", "--since", &since, "--yes", "--wait"]).0, 2, "nobody would do it");
+    let output = run(&stage, &["undo", "--since", &since, "--yes", "--by", "ana"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("done when the service starts"));
+    let remark = tell(&stage, &["history", "--remarks"])["remarks"][0].clone();
+    assert_eq!((&remark["code"], &remark["by"]), (&json!("undo"), &json!("ana (offline)")));
+    assert_eq!(inactive(&stage), 1);
+    let process = serve(&stage).await;
+    assert!(until(|| inactive(&stage) == 0).await);
+    at_rest(&stage).await;
+    assert_eq!(state(&stage), before);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_history_answers_for_an_earlier_time() {
     let stage = Stage::new();
     let process = serve(&stage).await;
     let ana = stage.hire("Ana");
     stage.arrives(&ana).await;
     at_rest(&stage).await;
-    let then = Timestamp::now().to_string();
+    let then = Clock::system().now().to_string();
     stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
     stage.arrives(&ana).await;
     at_rest(&stage).await;

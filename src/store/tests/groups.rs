@@ -35,7 +35,7 @@ async fn take_marked(store: &Store) -> Vec<u8> {
     let jobs = store.jobs(None, 99, None).await.unwrap();
     for job in &jobs {
         assert_eq!((job.reason, job.first_news_at), (Reason::Group, at(10)));
-        store.drop_job(job.user).await.unwrap();
+        store.drop_job(job.user, at(0)).await.unwrap();
     }
     jobs.into_iter().map(|job| job.user.as_bytes()[0]).collect()
 }

@@ -203,7 +203,7 @@ async fn what_was_held_stays_held_when_room_frees_and_until_it_is_tried_again() 
     assert!(passed(&ask(&store, 4, 30, plenty, MINUTE).await), "others have the room");
     store.retry(Some(vec![user(1)]), &[State::Held], at(40)).await.unwrap();
     assert!(passed(&ask(&store, 1, 40, plenty, MINUTE).await), "an operator asked anew");
-    store.drop_job(user(2)).await.unwrap();
+    store.drop_job(user(2), at(0)).await.unwrap();
     assert_eq!(store.held().await.unwrap().len(), 1);
 }
 
@@ -305,7 +305,7 @@ async fn told(store: &Store, batch: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_order_that_is_replaced_or_rejected_says_so() {
+async fn an_order_that_is_replaced_rejected_or_dropped_says_so() {
     let store = fresh();
     let work = |batch: &str, task| Work {
         batch: batch.to_owned(),
@@ -326,6 +326,11 @@ async fn an_order_that_is_replaced_or_rejected_says_so() {
     assert_eq!(store.working_on("b").await.unwrap(), []);
     assert_eq!(store.case(user(1)).await.unwrap(), None, "what an undo wanted nobody else does");
     assert!(store.case(user(2)).await.unwrap().is_some());
+
+    store.order(vec![(user(4), work("c", apply()))], at(30)).await.unwrap();
+    store.drop_job(user(4), at(31)).await.unwrap();
+    assert_eq!(told(&store, "c").await, ["ordered", "apply: dropped"]);
+    assert_eq!(store.case(user(4)).await.unwrap(), None);
 }
 
 #[derive(Clone, Debug)]

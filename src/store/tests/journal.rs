@@ -70,7 +70,7 @@ async fn folding_goes_on_where_it_stopped_after_a_restart() {
     let store = open(&memory);
     store.accept(vec![news(1)], at(1)).await.unwrap();
     fold(&store).await;
-    store.drop_job(user(1)).await.unwrap();
+    store.drop_job(user(1), at(0)).await.unwrap();
     store.accept(vec![news(2)], at(2)).await.unwrap();
     store.close().await;
     let store = open(&memory);

@@ -334,7 +334,7 @@ async fn follow(actions: Vec<Action>) {
                 if idle {
                     model.entries.remove(&user(n));
                 }
-                assert_eq!(store.drop_job(user(n)).await.unwrap(), idle);
+                assert_eq!(store.drop_job(user(n), at(0)).await.unwrap(), idle);
             }
             Action::Wait(seconds) => now += jiff::SignedDuration::from_secs(seconds),
             Action::Restart => {

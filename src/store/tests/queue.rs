@@ -390,8 +390,8 @@ async fn a_job_can_be_dropped_unless_it_runs() {
     store.mark(vec![mark(1, Reason::Delta, 1), mark(2, Reason::Delta, 2)], at(3)).await.unwrap();
     let running = store.claim(1, at(4)).await.unwrap();
     assert_eq!(running[0].job.user, user(1));
-    assert!(!store.drop_job(user(1)).await.unwrap());
-    assert!(store.drop_job(user(2)).await.unwrap());
-    assert!(!store.drop_job(user(2)).await.unwrap());
+    assert!(!store.drop_job(user(1), at(0)).await.unwrap());
+    assert!(store.drop_job(user(2), at(0)).await.unwrap());
+    assert!(!store.drop_job(user(2), at(0)).await.unwrap());
     assert_eq!(store.jobs(None, 9, None).await.unwrap().len(), 1);
 }

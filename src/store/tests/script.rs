@@ -182,7 +182,7 @@ async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Erro
         }
         22 => store.set_memo("dialect", "put").await,
         23 => store.prune(now + 100 * DAY, 1).await.map(drop),
-        24 => store.drop_job(user(4)).await.map(drop),
+        24 => store.drop_job(user(4), at(0)).await.map(drop),
         25 => {
             let task = Task::Apply { plan: "p".to_owned() };
             let (batch, by) = ("b".to_owned(), "ana".to_owned());

@@ -37,8 +37,11 @@ fn a_value_is_what_was_written_last_or_what_the_next_write_found() {
         values.first().map(|one| (one["value"].clone(), one["from"].clone()))
     };
     let (written, found) = (json!("written"), json!("found_later"));
-    assert_eq!(known(&[lost.clone(), first.clone()], &[next.clone()]), Some((json!("B"), written)));
-    assert_eq!(known(&[lost], &[next.clone()]), Some((json!("D"), found.clone())));
+    assert_eq!(
+        known(&[lost.clone(), first.clone()], std::slice::from_ref(&next)),
+        Some((json!("B"), written))
+    );
+    assert_eq!(known(&[lost], std::slice::from_ref(&next)), Some((json!("D"), found.clone())));
     assert_eq!(known(&[], &[first, next]), Some((json!("A"), found)));
     assert_eq!(known(&[], &[]), None);
 }
