@@ -222,6 +222,12 @@ async fn what_was_changed_by_hand_is_accepted_or_reverted() {
     let process = serve(&stage).await;
     let ana = stage.hire("Ana");
     stage.arrives(&ana).await;
+    // CXone gives a first role by itself: only once ours is settled has somebody changed it.
+    let settled = || {
+        let known = tell(&stage, &["queue", "show", &ana]);
+        known["link"]["baseline"]["roles"]["target"] == json!(["Agent"])
+    };
+    assert!(until(settled).await);
     let account = id(&stage, &ana);
     let roles = ["Agent", "Supervisor", "Custom"].map(|role| json!({ "value": role }));
     let by_hand = json!({ "displayName": "By hand", "roles": roles });
