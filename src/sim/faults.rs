@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::dice::Dice;
 
 /// One rule. The first rule that strikes decides; rules that do not match are not counted.
@@ -52,6 +54,48 @@ pub enum What {
     Hang,
     /// 410 with a `Location` whose `$deltatoken` is empty (Graph's delta queries).
     ResetDelta,
+    /// The work is done, and each object in the answer lacks this property.
+    StripProperty(&'static str),
+    /// The work is done, and each object in the answer shows this property so.
+    SetProperty(&'static str, Value),
+    /// The work is done, and each object in the answer is another one by its id.
+    OtherId,
+    /// The work is done, and the list in the answer is empty; its links and counts stay.
+    EmptyList,
+}
+
+impl What {
+    /// Whether it is an answer like any other, that is not true.
+    pub(super) fn is_untrue(&self) -> bool {
+        matches!(self, Self::StripProperty(_) | Self::SetProperty(..) | Self::OtherId | Self::EmptyList)
+    }
+
+    /// Makes an answer untrue.
+    pub(super) fn falsify(&self, answer: &mut Value) {
+        const LISTS: [&str; 2] = ["value", "Resources"];
+        let list = LISTS.into_iter().find(|list| answer[*list].is_array());
+        if let (Self::EmptyList, Some(list)) = (self, list) {
+            answer[list] = json!([]);
+        }
+        let objects = match list {
+            Some(list) => answer[list].as_array_mut().into_iter().flatten().collect(),
+            None => vec![answer],
+        };
+        for object in objects.into_iter().filter_map(Value::as_object_mut) {
+            match self {
+                Self::StripProperty(name) => {
+                    object.shift_remove(*name);
+                }
+                Self::SetProperty(name, value) => {
+                    object.insert((*name).to_owned(), value.clone());
+                }
+                Self::OtherId => {
+                    object.insert("id".to_owned(), json!("07e40000-0000-4000-8000-0000000007e4"));
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -229,6 +273,27 @@ mod tests {
         assert_eq!(struck(When::Storm { every: 4, length: 2 }, 9), "..xx..xx.");
         assert_eq!(struck(When::Probability(0.0), 3), "...");
         assert_eq!(struck(When::Probability(0.5), 64), struck(When::Probability(0.5), 64));
+    }
+
+    #[test]
+    fn an_untrue_answer_has_the_shape_of_a_true_one() {
+        let check = |what: What, mut answer: Value, expected: Value| {
+            what.falsify(&mut answer);
+            assert_eq!(answer, expected, "{what:?}");
+        };
+        let other = "07e40000-0000-4000-8000-0000000007e4";
+        check(What::StripProperty("a"), json!({"id": "1", "a": 1}), json!({"id": "1"}));
+        check(What::SetProperty("a", json!(null)), json!({"id": "1", "a": 1}), json!({"id": "1", "a": null}));
+        check(What::OtherId, json!({"id": "1"}), json!({"id": other}));
+        let list = json!({"value": [{"id": "1"}, {"id": "2"}], "next": "x"});
+        check(What::OtherId, list.clone(), json!({"value": [{"id": other}, {"id": other}], "next": "x"}));
+        check(What::EmptyList, list, json!({"value": [], "next": "x"}));
+        check(
+            What::EmptyList,
+            json!({"Resources": [{}], "totalResults": 1}),
+            json!({"Resources": [], "totalResults": 1}),
+        );
+        check(What::EmptyList, json!({"id": "1"}), json!({"id": "1"}));
     }
 
     #[test]

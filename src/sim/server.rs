@@ -118,16 +118,15 @@ impl Traffic {
         }
     }
 
-    /// Whether a request inside a batch is refused, and how.
-    pub(super) fn strike_inside(&self, method: &str, path: &str) -> Option<Response<Body>> {
-        let what = self.with_engine(|engine| {
-            engine.strike(method, path, &self.dice, |what| matches!(what, What::Status(..)))
-        })?;
-        let What::Status(code, retry_after) = what else { return None };
-        Some(self.refusal(code, retry_after.as_ref()))
+    /// What goes wrong with a request inside a batch, which has no connection of its own.
+    pub(super) fn strike_inside(&self, method: &str, path: &str) -> Option<What> {
+        self.with_engine(|engine| {
+            let possible = |what: &What| matches!(what, What::Status(..)) || what.is_untrue();
+            engine.strike(method, path, &self.dice, possible)
+        })
     }
 
-    fn refusal(&self, code: u16, retry_after: Option<&RetryAfter>) -> Response<Body> {
+    pub(super) fn refusal(&self, code: u16, retry_after: Option<&RetryAfter>) -> Response<Body> {
         let mut answer = (self.refuse)(StatusCode::from_u16(code).expect("a fault gives a status code"));
         if let Some(wait) = retry_after {
             let value = match wait {
@@ -250,6 +249,9 @@ async fn handle(
             return Err(dropped());
         }
         Some(What::Truncate) => truncated(work(request, router).await).await?,
+        Some(what @ (What::StripProperty(_) | What::SetProperty(..) | What::OtherId | What::EmptyList)) => {
+            untrue(work(request, router).await, &what).await
+        }
         None => work(request, router).await,
     };
     traffic.call_hook(&method, &path, Phase::After);
@@ -281,6 +283,21 @@ async fn truncated(answer: Response<Body>) -> Result<Response<Body>, io::Error> 
     });
     let frames = stream::once(async move { Ok(Frame::data(half)) }).chain(end);
     Ok(Response::from_parts(head, Body::new(StreamBody::new(frames))))
+}
+
+/// The answer, falsified if it is JSON and says yes.
+pub(super) async fn untrue(answer: Response<Body>, what: &What) -> Response<Body> {
+    if !answer.status().is_success() {
+        return answer;
+    }
+    let (mut head, body) = answer.into_parts();
+    let mut whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if let Ok(mut json) = serde_json::from_slice(&whole) {
+        what.falsify(&mut json);
+        whole = json.to_string().into();
+        head.headers.insert(header::CONTENT_LENGTH, whole.len().into());
+    }
+    Response::from_parts(head, Body::from(whole))
 }
 
 fn html(code: u16) -> Response<Body> {

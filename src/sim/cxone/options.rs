@@ -34,6 +34,8 @@ pub struct CxoneOptions {
     pub roles: Vec<(String, String)>,
     pub user_name_is_email: bool,
     pub lower_case_user_name: bool,
+    /// Keeps of a telephone number its digits and a leading plus.
+    pub plain_phone_numbers: bool,
     /// Attributes that are taken without complaint and never stored, such as `displayName` or `team`.
     pub ignore_attributes: BTreeSet<String>,
     /// Answers every search with all users.
@@ -67,6 +69,7 @@ impl Default for CxoneOptions {
             roles: Vec::new(),
             user_name_is_email: true,
             lower_case_user_name: false,
+            plain_phone_numbers: false,
             ignore_attributes: BTreeSet::new(),
             ignore_filter: false,
             refuse_filters: BTreeSet::new(),

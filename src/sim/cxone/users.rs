@@ -219,6 +219,15 @@ fn finish(options: &CxoneOptions, user: &mut User) -> Result<(), Problem> {
     {
         *name = name.to_lowercase();
     }
+    if options.plain_phone_numbers
+        && let Some(Value::Array(numbers)) = user.get_mut("phoneNumbers")
+    {
+        for number in numbers {
+            let text = number["value"].as_str().unwrap_or_default();
+            let plain: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+            number["value"] = json!(plain);
+        }
+    }
     let Some(Value::Array(roles)) = user.get_mut("roles") else { return Ok(()) };
     if options.roles.is_empty() {
         return Ok(());

@@ -13,7 +13,8 @@ use tower::ServiceExt;
 
 use super::Tenant;
 use super::answer::{Answer, Refusal};
-use crate::sim::server::RequestRecord;
+use crate::sim::faults::What;
+use crate::sim::server::{self, RequestRecord};
 
 const MAX_REQUESTS: usize = 20;
 
@@ -101,15 +102,16 @@ async fn work(batches: &Batches, request: &Value) -> Response {
     let method = request["method"].as_str().unwrap_or_default().to_ascii_uppercase();
     let url = format!("/v1.0/{}", request["url"].as_str().unwrap_or_default().trim_start_matches('/'));
     let path = url.split('?').next().unwrap_or_default();
-    if let Some(refusal) = batches.sim.traffic.strike_inside(&method, path) {
-        return refusal;
+    let fault = batches.sim.traffic.strike_inside(&method, path);
+    if let Some(What::Status(code, retry_after)) = &fault {
+        return batches.sim.traffic.refusal(*code, retry_after.as_ref());
     }
     let mut inner = Request::builder().method(method.as_str()).uri(&url);
     for (name, value) in request["headers"].as_object().into_iter().flatten() {
         inner = inner.header(name, value.as_str().unwrap_or_default());
     }
     let body = request.get("body").map(Value::to_string).unwrap_or_default();
-    match inner.body(Body::from(body)) {
+    let response = match inner.body(Body::from(body)) {
         Ok(inner) => match batches.inner.clone().oneshot(inner).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -117,6 +119,10 @@ async fn work(batches: &Batches, request: &Value) -> Response {
         Err(_) => {
             Refusal::bad_request("The address or a header of a request cannot be read.").into_response()
         }
+    };
+    match fault {
+        Some(what) => server::untrue(response, &what).await,
+        None => response,
     }
 }
 

@@ -245,6 +245,12 @@ async fn attributes_may_be_ignored_without_a_word() {
 }
 
 #[tokio::test]
+async fn telephone_numbers_may_be_kept_plain() {
+    let (sim, _, id) = with_ana(CxoneOptions { plain_phone_numbers: true, ..CxoneOptions::default() }).await;
+    assert_eq!(sim.user(&id).unwrap()["phoneNumbers"][0]["value"], "+351900");
+}
+
+#[tokio::test]
 async fn etags_are_off_unless_asked_for() {
     let body = patch_op(json!([{"op": "replace", "path": "active", "value": false}]));
     for (etags, expected) in [(false, 200), (true, 412)] {

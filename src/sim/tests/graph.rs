@@ -366,6 +366,25 @@ async fn a_batch_answers_each_request_on_its_own() {
 }
 
 #[tokio::test]
+async fn an_answer_is_untrue_alone_and_in_a_batch() {
+    let (sim, graph) = graph(GraphOptions::default()).await;
+    let id = ana(&sim);
+    let url = format!("/users/{id}?$select=accountEnabled");
+    let batch = json!({"requests": [{"id": "0", "method": "GET", "url": url}]});
+    let strip = || What::StripProperty("accountEnabled");
+    sim.add_fault(Fault::new("GET", "/v1.0/users/*", When::First(2), strip()));
+    assert_eq!(graph.get(&url).await.body["accountEnabled"], Value::Null);
+    let inside = &graph.post("/$batch", batch.clone()).await.body["responses"][0];
+    assert_eq!((&inside["status"], &inside["body"]["accountEnabled"]), (&json!(200), &Value::Null));
+    assert_eq!(inside["body"]["id"], *id);
+    assert_eq!(graph.get(&url).await.body["accountEnabled"], true, "the fault is over");
+    sim.add_fault(Fault::new("GET", "/v1.0/users/delta", When::Always, What::EmptyList));
+    let page = graph.get("/users/delta").await.body;
+    assert_eq!(page["value"], json!([]));
+    assert!(page["@odata.deltaLink"].is_string(), "{page}");
+}
+
+#[tokio::test]
 async fn a_batch_that_breaks_the_rules_is_refused() {
     let (_sim, graph) = graph(GraphOptions::default()).await;
     let get = |id: &str| json!({"id": id, "method": "GET", "url": "/users/x"});
