@@ -257,6 +257,22 @@ fn scope_rules_and_switches_are_obeyed() {
 }
 
 #[test]
+fn out_of_scope_counts_from_the_look_and_not_from_a_reading_before_it() {
+    let mut rules = rules();
+    rules.scope.groups = vec![group(9)];
+    let (source, target, link) = (Source::Present(ana()), Target::Found(ana_there()), linked());
+    let (membership, revert) = (everywhere(), BTreeSet::new());
+    let seen = |out_of_scope_since, now| {
+        let inputs = inputs(&source, &membership, &target, Some(&link), &[], &revert);
+        super::decide(&rules, &Inputs { out_of_scope_since, now, ..inputs }).action
+    };
+    assert_eq!(seen(None, at(9000)), Action::Confirm { since: at(9000) });
+    assert_eq!(seen(Some(at(9000)), at(9300)), Action::Confirm { since: at(9000) }, "read before it");
+    assert_eq!(seen(Some(at(9000)), at(400)), Action::Confirm { since: at(400) }, "the clock was set back");
+    assert!(matches!(seen(Some(at(0)), at(300)), Action::Deactivate { .. }));
+}
+
+#[test]
 fn a_joiner_without_a_family_name_is_parked_with_the_name_of_what_is_missing() {
     let mut user = ana();
     user.properties.remove("surname");
