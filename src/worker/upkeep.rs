@@ -129,7 +129,10 @@ impl Worker {
                 self.postpone(&entry, &failure, failure.words())
             }
         };
-        self.store.settle_chore(claim, outcome, self.clock.now()).await
+        self.store.settle_chore(claim, outcome, self.clock.now()).await?;
+        // A chore that reached Graph may have ended an outage, and the worker sleeps until its next probe.
+        self.running.freed.notify_one();
+        Ok(())
     }
 
     async fn do_chore(&self, entry: &ChoreEntry) -> Result<ChoreOutcome, Stopped> {
