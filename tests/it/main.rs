@@ -9,6 +9,7 @@ mod demo;
 mod flow;
 mod kill;
 mod lint;
+mod mass;
 mod operators;
 mod people;
 mod preview;
