@@ -25,6 +25,10 @@ pub struct Link {
     /// The user was gone from Entra at the last look.
     #[serde(default)]
     pub source_gone: bool,
+    /// The user was gone and is back since then, and the groups have not all been read since: those
+    /// read while the user was gone do not list them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned_at: Option<Timestamp>,
     /// What the target made of values we wrote, see [`Normalised`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub normalised: BTreeMap<Attribute, Normalised>,

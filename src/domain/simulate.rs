@@ -189,6 +189,7 @@ fn replay(
         source_fingerprint: None,
         deactivated_by_us: link.is_some_and(|link| link.deactivated_by_us),
         source_gone: link.is_some_and(|link| link.source_gone),
+        returned_at: None,
         normalised: link.map(|link| link.normalised.clone()).unwrap_or_default(),
     });
     let inputs = Inputs {

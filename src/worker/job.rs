@@ -25,6 +25,8 @@ use super::look::{Known, Look};
 
 /// While the groups of the scope are being read, a user is tried again this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
+/// So often is somebody looked at again who is back, while a group cannot be read.
+const GROUPS_UNREAD: Duration = Duration::from_secs(300);
 
 impl Worker {
     pub(super) async fn run_job(&self, job: &Job) -> Result<(Outcome, Option<Held>), store::Error> {
@@ -39,12 +41,49 @@ impl Worker {
         let now = self.clock.now();
         let decided = self.decided(job.user, &look, job.out_of_scope_since, now);
         let mut outcome = self.carry_out(job, &look, &decided).await?;
+        self.follow_absence(job, &look, &mut outcome).await?;
         if matches!(look.source, Source::Unknown) {
             outcome.absent_since = look.absent_since;
         }
         self.tell_of_order(job, &decided, now, &mut outcome);
         outcome.seen = self.seen(&look, &decided.plan, &outcome).map(Box::new);
         Ok((outcome, look.held.take()))
+    }
+
+    /// Whoever is gone is noted to be, whatever came of it; and for whoever is back, the groups are read.
+    async fn follow_absence(
+        &self,
+        job: &Job,
+        look: &Look,
+        outcome: &mut Outcome,
+    ) -> Result<(), store::Error> {
+        if let (Some(link), LinkChange::Keep) = (&look.link, &outcome.link) {
+            let noted = match &look.source {
+                Source::Gone(_) => {
+                    Link { source_gone: true, returned_at: None, source_fingerprint: None, ..link.clone() }
+                }
+                Source::Present(_) if look.returned_at.is_some() => {
+                    Link { source_gone: false, returned_at: look.returned_at, ..link.clone() }
+                }
+                Source::Present(_) | Source::Unknown => link.clone(),
+            };
+            if noted != *link {
+                outcome.link = LinkChange::Put(Box::new(noted));
+            }
+        }
+        if look.returned_at.is_none() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        for group in self.store.relevant_groups().await? {
+            self.store.schedule(Chore::Group(group), now, now).await?;
+        }
+        // A reading marks those whose membership it changes; the others are looked at again.
+        if let Settlement::Done { recheck_at } = &mut outcome.settlement {
+            let pause = if job.reason == queue::Reason::Recheck { GROUPS_UNREAD } else { GROUPS_PAUSE };
+            *recheck_at = Some(recheck_at.map_or(later(now, pause), |at| at.min(later(now, pause))));
+        }
+        Ok(())
     }
 
     async fn carry_out(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Outcome, store::Error> {
@@ -214,6 +253,7 @@ impl Worker {
             },
             deactivated_by_us: deactivated || (was && !shown.is_active()),
             source_gone: matches!(look.source, Source::Gone(_)),
+            returned_at: look.returned_at,
             normalised: look.link.as_ref().map(|link| link.normalised.clone()).unwrap_or_default(),
         }))
     }

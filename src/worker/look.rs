@@ -28,6 +28,8 @@ pub struct Look {
     pub case: Case,
     /// Found neither in the directory nor among its deleted items, since then.
     pub absent_since: Option<jiff::Timestamp>,
+    /// As in [`Link::returned_at`]: what is known of the memberships is from before.
+    pub returned_at: Option<jiff::Timestamp>,
     /// The account that was found: nobody else decides about it meanwhile.
     pub held: Option<Held>,
 }
@@ -82,12 +84,30 @@ impl Known {
 impl Worker {
     pub(super) async fn look(&self, user: UserId, known: Known) -> Result<Look, Stopped> {
         let (source, absent_since) = self.look_at_source(user, known).await?;
-        let membership = self.membership(user).await?;
+        let mut membership = self.membership(user).await?;
         let link = self.store.link(user).await?;
+        let returned_at = self.returned_at(&source, link.as_ref(), &membership);
+        membership.complete &= returned_at.is_none();
         let case = self.store.case(user).await?.unwrap_or_default();
         let Seen { target, found, held } =
             self.look_at_target(user, &source, link.as_ref(), known.believes).await?;
-        Ok(Look { source, membership, target, found, link, case, absent_since, held })
+        Ok(Look { source, membership, target, found, link, case, absent_since, returned_at, held })
+    }
+
+    /// Somebody restored is at once in the groups they were in, and no notification tells of that. Until
+    /// those have been read, they are not known to be in any.
+    fn returned_at(
+        &self,
+        source: &Source,
+        link: Option<&Link>,
+        membership: &Membership,
+    ) -> Option<jiff::Timestamp> {
+        let (Source::Present(_), Some(link)) = (source, link) else { return None };
+        let now = self.clock.now();
+        // A time to come is left from a clock that was set back.
+        let since = link.returned_at.or(link.source_gone.then_some(now))?.min(now);
+        let read_before = membership.read_at.is_some_and(|read_at| read_at < since);
+        read_before.then_some(since)
     }
 
     async fn look_at_source(

@@ -122,6 +122,7 @@ fn link_to(shown: &TargetUser, plan: &Plan, old: Option<&Link>) -> Link {
         source_fingerprint: None,
         deactivated_by_us: false,
         source_gone: false,
+        returned_at: None,
         normalised: BTreeMap::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Groups are emptied, filled, swapped, deleted, or cannot be read: scope and roles hang on them.
 
+use cxone_sync::sim::GraphSim;
 use serde_json::json;
 
 use super::scene::{Event, HOUR, MINUTE, Scene, Script, Tally};
@@ -86,6 +87,20 @@ async fn all_move_from_one_scope_group_to_another_and_stay() {
             join(&scene.office, scene);
         },
         repaired: Some(|_| {}),
+        ..Script::ORDINARY
+    }
+    .play()
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_a_scope_are_deleted_and_restored() {
+    Script {
+        name: "all of a scope are deleted",
+        keys: SCOPED,
+        happens: |scene| scene.each(GraphSim::soft_delete),
+        leaves: Tally { off: 3, held: 13, ..Tally::default() },
+        repaired: Some(|scene| scene.each(GraphSim::restore)),
         ..Script::ORDINARY
     }
     .play()

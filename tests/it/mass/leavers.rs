@@ -26,6 +26,8 @@ async fn everybody_is_soft_deleted() {
         name: "everybody is soft-deleted",
         happens: |scene| scene.each(GraphSim::soft_delete),
         leaves: Tally { off: 3, held: 13, ..Tally::default() },
+        // Their memberships come back with them, and nobody tells.
+        repaired: Some(|scene| scene.each(GraphSim::restore)),
         ..Script::ORDINARY
     }
     .play()
