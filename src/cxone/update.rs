@@ -110,8 +110,13 @@ fn from(first: Dialect) -> &'static [Dialect] {
     &ALL[earlier..]
 }
 
+/// What has become something else than it was has been understood, if in the target's own way.
 fn nothing_applied(shown: &User, changes: &[Change]) -> bool {
-    patch::not_applied(&shown.view.attributes, changes).len() == changes.len()
+    let ignored = patch::not_applied(&shown.view.attributes, changes);
+    let is_as_before = |change: &&Change| {
+        patch::same(change.attribute, shown.view.attributes.get(&change.attribute), change.before.as_ref())
+    };
+    ignored.len() == changes.len() && ignored.iter().all(is_as_before)
 }
 
 /// Whether the dialects of PATCH differ in this: a path such as `active` is the same in most, and

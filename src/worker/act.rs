@@ -265,8 +265,11 @@ impl Worker {
             for change in &differing {
                 let now = view.get(&change.attribute);
                 let untouched = same(change.attribute, now, change.before.as_ref());
-                if !untouched && Normalised::is_for(change.attribute) {
-                    let known = link.normalised.get(&change.attribute);
+                let known = link.normalised.get(&change.attribute);
+                // Written once more, it ends up as it was: what the first write had made of it.
+                let again =
+                    known.is_some_and(|known| known.wrote == change.after && known.shows.as_ref() == now);
+                if (!untouched || again) && Normalised::is_for(change.attribute) {
                     let noted = Normalised::noted(known, change.after.as_ref(), now);
                     let learned = noted.is_learned();
                     link.normalised.insert(change.attribute, noted);
