@@ -73,7 +73,7 @@ impl Circuits {
 
     /// A job needs both neighbours, so one that is shut holds all.
     pub fn admission(&self, now: Timestamp, gates: &[Option<Timestamp>]) -> Admission {
-        let mut all = self.all();
+        let all = self.all();
         let open = || all.values().filter_map(|circuit| circuit.open.as_ref());
         let shut = open()
             .map(|outage| outage.probe_at)
@@ -83,15 +83,15 @@ impl Circuits {
         if let Some(until) = shut {
             return Admission::Closed { until };
         }
-        if open().next().is_none() {
-            return Admission::Open;
-        }
-        for outage in all.values_mut().filter_map(|circuit| circuit.open.as_mut()) {
-            // The probe may take long or be lost; the next one is already set.
+        if open().next().is_none() { Admission::Open } else { Admission::Probe }
+    }
+
+    /// A job goes ahead as the probe. It may take long or be lost; the next one is already set.
+    pub fn probing(&self, now: Timestamp) {
+        for outage in self.all().values_mut().filter_map(|circuit| circuit.open.as_mut()) {
             outage.probes += 1;
             outage.probe_at = later(now, backoff(outage.probes + 1, 1.0).min(LONGEST_PAUSE));
         }
-        Admission::Probe
     }
 
     /// The API answered, whatever it said.
@@ -163,6 +163,9 @@ mod tests {
         circuits.outage("cxone", "403", at(0));
         assert_eq!(circuits.admission(at(1), &[]), Admission::Closed { until: at(2) });
         assert_eq!(circuits.admission(at(2), &[]), Admission::Probe);
+        // Nobody was there to go: the door stays as it is.
+        assert_eq!(circuits.admission(at(2), &[]), Admission::Probe);
+        circuits.probing(at(2));
         // The probe is under way: nobody follows it.
         assert!(matches!(circuits.admission(at(2), &[]), Admission::Closed { .. }));
         circuits.reached("cxone");

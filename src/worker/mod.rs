@@ -211,8 +211,8 @@ impl Worker {
             slots.add_permits(needed.saturating_sub(n_slots));
             n_slots = n_slots.max(needed);
             let now = self.clock.now();
-            let (room, wake_at) = match self.running.circuits.admission(now, &self.neighbours_closed_until())
-            {
+            let admission = self.running.circuits.admission(now, &self.neighbours_closed_until());
+            let (room, wake_at) = match admission {
                 circuit::Admission::Open => (slots.available_permits(), None),
                 circuit::Admission::Probe => (slots.available_permits().min(1), None),
                 circuit::Admission::Closed { until } => (0, Some(until)),
@@ -223,6 +223,9 @@ impl Worker {
                 Vec::new()
             };
             if !claims.is_empty() {
+                if admission == circuit::Admission::Probe {
+                    self.running.circuits.probing(now);
+                }
                 worker.start(claims, &slots, &failed).await;
                 continue;
             }
