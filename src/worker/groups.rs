@@ -1,6 +1,8 @@
 //! Keeps the members of the relevant groups: those the role table and the scope name, and those
 //! nested inside them.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,6 +28,27 @@ const PAGE: usize = 500;
 
 fn mark(user: UserId, now: Timestamp) -> Mark {
     Mark { user, reason: Reason::Group, news_at: now, urgent: false, removed: None }
+}
+
+/// Since when large groups read as empty, by how long the clock had run. A restart begins anew.
+#[derive(Debug, Default)]
+pub struct Emptied(Mutex<HashMap<GroupId, Duration>>);
+
+impl Emptied {
+    /// Takes note of a reading, and says whether it may be believed.
+    fn believes(&self, group: GroupId, looks_wrong: bool, uptime: Duration) -> bool {
+        let mut emptied = self.0.lock().expect("no panic while the groups are held");
+        if !looks_wrong {
+            emptied.remove(&group);
+            return true;
+        }
+        let since = *emptied.entry(group).or_insert(uptime);
+        let believed = uptime.saturating_sub(since) >= EMPTY_FOR;
+        if believed {
+            emptied.remove(&group);
+        }
+        believed
+    }
 }
 
 impl Worker {
@@ -94,7 +117,9 @@ impl Worker {
         self.running.circuits.reached(GRAPH);
         let empty = members.users.is_empty() && members.groups.is_empty();
         let before = self.store.group_members(group).await?.len();
-        if empty && before >= LARGE && until(entry.first_news_at, read_at) < EMPTY_FOR {
+        // Not by the age of the news: a chore that failed for an hour may read it as empty just once.
+        let looks_wrong = empty && before >= LARGE;
+        if !self.running.emptied.believes(group, looks_wrong, self.clock.uptime()) {
             let error = format!("group {group} reads as empty and had {before} members; reading it again");
             return Err(Stopped::By(Fault::answered(GRAPH, Failure::Transient(error))));
         }

@@ -120,6 +120,7 @@ pub struct Parts {
 struct Running {
     circuits: circuit::Circuits,
     details: details::Details,
+    emptied: groups::Emptied,
     rounds: rounds::Locks,
     guard_clock: guard::GuardClock,
     accounts: accounts::Accounts,

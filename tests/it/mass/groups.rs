@@ -1,6 +1,6 @@
 //! Groups are emptied, filled, swapped, deleted, or cannot be read: scope and roles hang on them.
 
-use cxone_sync::sim::GraphSim;
+use cxone_sync::sim::{Fault, Faults, GraphSim, What, When};
 use serde_json::json;
 
 use super::scene::{Event, HOUR, MINUTE, Scene, Script, Tally};
@@ -272,6 +272,31 @@ async fn of_a_plan_over_the_budget_the_rest_is_carried_out() {
     }
     .play()
     .await;
+}
+
+/// An hour of failures is no hour of emptiness.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_group_that_reads_as_empty_after_failures_is_not_believed_at_once() {
+    let mut scene = Scene::before(16, Default::default());
+    join(&scene.supervisors, &scene);
+    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
+    scene.serve(&[("scope.groups", &scope)]).await;
+    scene.begin();
+    for failure in [What::Status(403, None), What::Status(500, None)] {
+        for (what, lasts) in [(failure, HOUR), (What::EmptyList, 9 * MINUTE)] {
+            let rule = Fault::new("GET", "/v1.0/groups/*/members", When::Always, what);
+            scene.graph().set_faults(Faults { rules: vec![rule], ..Faults::none() });
+            scene.compare().await;
+            scene.pass(lasts).await;
+            assert_eq!(scene.tally().await, Tally::default());
+        }
+        scene.graph().set_faults(Faults::none());
+        scene.pass(10 * MINUTE).await;
+    }
+    scene.graph().set_faults(Faults::none());
+    scene.pass(HOUR).await;
+    assert_eq!((scene.cxone().writes(), scene.tally().await), (vec![], Tally::default()));
+    scene.stop().await;
 }
 
 /// How often the members of a group were read so far.

@@ -325,7 +325,8 @@ impl Scene {
         let store = &self.running().store;
         let held = store.held().await.unwrap();
         let depth = store.depth(self.clock.now()).await.unwrap();
-        assert_eq!(depth.held, held.len() as u64, "what is held is a job that is held");
+        // Of some more is not known yet what they are: their job waits for another look.
+        assert!(depth.held <= held.len() as u64, "{depth:?}: a job is held that operators do not see");
         for (user, item) in &held {
             assert!(item.words.contains("guard."), "{user}: {}", item.words);
         }
