@@ -7,4 +7,5 @@ mod groups;
 mod leavers;
 mod operators;
 mod reads;
+mod seeds;
 mod target;
