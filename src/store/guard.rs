@@ -9,11 +9,11 @@ use redb::ReadableTable;
 
 use super::cases;
 use super::error::Fault;
-use super::log;
+use super::log::{self, Charge};
 use super::tables::{SPENT, meta};
 use super::transaction::{Reading, Writing};
 use super::{links, meta as facts};
-use crate::domain::guard::{Budgets, DAY, Guarded, HOUR, Usage, over};
+use crate::domain::guard::{Budgets, DAY, Guarded, HOUR, Spend, Usage, over};
 use crate::domain::queue::{Intent, WriteResult};
 
 /// So often may the same be written to one user within a day; more would only fight whoever changes
@@ -82,16 +82,23 @@ pub(super) fn begin(
         return Ok(Begun::TooOften);
     }
     if intent.spend.is_empty() {
-        return log::intend(tx, &intent, None, None).map(Begun::Go);
+        return log::intend(tx, &intent, Charge::default()).map(Begun::Go);
     }
     let case = cases::case(tx, intent.user)?.unwrap_or_default();
     if let Some(approval) = case.approval.filter(|given| given.covers(&intent.plan, intent.at)) {
         intent.approved_by = Some(approval.by);
-        return log::intend(tx, &intent, None, None).map(Begun::Go);
+        return log::intend(tx, &intent, Charge::default()).map(Begun::Go);
     }
     if let Some((id, by)) = cases::use_preapproval(tx, &intent)? {
         intent.approved_by = Some(by);
-        return log::intend(tx, &intent, None, Some(id)).map(Begun::Go);
+        return log::intend(tx, &intent, Charge { preapproval: Some(id), ..Charge::default() })
+            .map(Begun::Go);
+    }
+    // Written once more because it is not known whether it was done, it is still one account: it takes
+    // its charge along.
+    let carried = log::uncertain(tx, &intent)?;
+    if let Some(earlier) = carried {
+        charge_all(tx, &intent.spend, earlier, u64::saturating_sub)?;
     }
     let mut stopped = Vec::new();
     for (guarded, n) in intent.spend.iter() {
@@ -104,14 +111,25 @@ pub(super) fn begin(
         stopped.extend(words.map(|words| (guarded, words)));
     }
     if !stopped.is_empty() {
+        if let Some(earlier) = carried {
+            charge_all(tx, &intent.spend, earlier, u64::saturating_add)?;
+        }
         return Ok(Begun::Over(stopped));
     }
     let minute = minute(clock);
-    for (guarded, n) in intent.spend.iter() {
-        charge(tx, guarded, minute, |spent| spent.saturating_add(n))?;
-    }
+    charge_all(tx, &intent.spend, minute, u64::saturating_add)?;
     forget_old(tx, clock)?;
-    log::intend(tx, &intent, Some(minute), None).map(Begun::Go)
+    let charge = Charge { charged: Some(minute), carried: carried.is_some(), preapproval: None };
+    log::intend(tx, &intent, charge).map(Begun::Go)
+}
+
+fn charge_all(
+    tx: &Writing,
+    spend: &Spend,
+    minute: u64,
+    change: impl Fn(u64, u64) -> u64,
+) -> Result<(), Fault> {
+    spend.iter().try_for_each(|(guarded, n)| charge(tx, guarded, minute, |spent| change(spent, n)))
 }
 
 fn charge(tx: &Writing, guarded: Guarded, minute: u64, change: impl FnOnce(u64) -> u64) -> Result<(), Fault> {
@@ -121,19 +139,23 @@ fn charge(tx: &Writing, guarded: Guarded, minute: u64, change: impl FnOnce(u64) 
     Ok(())
 }
 
-/// What surely was not done is given back.
-pub(super) fn give_back(tx: &Writing, concluded: &log::Charged, result: &WriteResult) -> Result<(), Fault> {
+/// What surely was not done is given back, but for what was carried from a write that may have been.
+pub(super) fn give_back(
+    tx: &Writing,
+    intent: &Intent,
+    charge: Charge,
+    result: &WriteResult,
+) -> Result<(), Fault> {
     if !matches!(result, WriteResult::Refused { .. }) {
         return Ok(());
     }
-    if let Some(id) = concluded.preapproval {
-        cases::give_preapproval_back(tx, id, concluded.intent.spend.total())?;
+    if let Some(id) = charge.preapproval {
+        cases::give_preapproval_back(tx, id, intent.spend.total())?;
     }
-    let Some(minute) = concluded.charged else { return Ok(()) };
-    for (guarded, n) in concluded.intent.spend.iter() {
-        charge(tx, guarded, minute, |spent| spent.saturating_sub(n))?;
+    match charge.charged.filter(|_| !charge.carried) {
+        Some(minute) => charge_all(tx, &intent.spend, minute, u64::saturating_sub),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn forget_old(tx: &Writing, clock: Duration) -> Result<(), Fault> {

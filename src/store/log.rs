@@ -108,15 +108,11 @@ fn entry(tx: &impl Reading, number: u64) -> Result<Option<Entry>, Fault> {
 
 /// Writes down that a request is about to be sent; the number of the entry. An earlier intent of the
 /// user that never came to an end has an unknown one.
-pub(super) fn intend(
-    tx: &Writing,
-    intent: &Intent,
-    charged: Option<u64>,
-    preapproval: Option<[u8; 16]>,
-) -> Result<u64, Fault> {
+pub(super) fn intend(tx: &Writing, intent: &Intent, charge: Charge) -> Result<u64, Fault> {
     close_open(tx, intent.user, intent.at)?;
     let user = *intent.user.as_bytes();
-    let entry = Entry::Intent { intent: Box::new(intent.clone()), charged, preapproval };
+    let Charge { charged, carried, preapproval } = charge;
+    let entry = Entry::Intent { intent: Box::new(intent.clone()), charged, carried, preapproval };
     let number = append(tx, &entry)?;
     tx.write(LOG_OF_USER)?.insert(&log_key(&user, number), [].as_slice())?;
     tx.write(LOG_AT)?.insert(&log_key(&instant(intent.at), number), [].as_slice())?;
@@ -126,7 +122,7 @@ pub(super) fn intend(
 
 /// Writes down how a write ended. Returns the intent with what it was charged, to be given back if
 /// nothing was done.
-pub(super) fn conclude(tx: &Writing, user: UserId, wrote: &Wrote) -> Result<Option<Charged>, Fault> {
+pub(super) fn conclude(tx: &Writing, user: UserId, wrote: &Wrote) -> Result<Option<(Intent, Charge)>, Fault> {
     let open = tx.read(LOG_OPEN)?.get(user.as_bytes())?.map(|number| number.value());
     if open != Some(wrote.intent) {
         return Ok(None);
@@ -135,19 +131,43 @@ pub(super) fn conclude(tx: &Writing, user: UserId, wrote: &Wrote) -> Result<Opti
     let number = append(tx, &Entry::Outcome(Box::new(wrote.into())))?;
     tx.write(LOG_OUTCOMES)?.insert(wrote.intent, number)?;
     Ok(match entry(tx, wrote.intent)? {
-        Some(Entry::Intent { intent, charged, preapproval }) => {
-            Some(Charged { intent: *intent, charged, preapproval })
+        Some(Entry::Intent { intent, charged, carried, preapproval }) => {
+            Some((*intent, Charge { charged, carried, preapproval }))
         }
         _ => None,
     })
 }
 
-/// An intent, and where it was charged.
-pub(super) struct Charged {
-    pub intent: Intent,
+/// Where an intent was charged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Charge {
     /// The minute of the guard's clock.
     pub charged: Option<u64>,
+    pub carried: bool,
     pub preapproval: Option<[u8; 16]>,
+}
+
+/// In which minute the last write to this user was charged, if it wanted the same and it is not known
+/// that it was done.
+pub(super) fn uncertain(tx: &impl Reading, intent: &Intent) -> Result<Option<u64>, Fault> {
+    let of_user = tx.read(LOG_OF_USER)?;
+    let key = |number| log_key(intent.user.as_bytes(), number);
+    let Some(last) = of_user.range::<&[u8; 24]>(&key(0)..=&key(u64::MAX))?.next_back() else {
+        return Ok(None);
+    };
+    let number = number_of(last?.0.value());
+    let Some(Entry::Intent { intent: last, charged, carried, .. }) = entry(tx, number)? else {
+        return Ok(None);
+    };
+    let result = write(tx, number)?.map(|write| write.result);
+    let uncertain = match result {
+        Some(WriteResult::Unknown { .. } | WriteResult::NotApplied | WriteResult::Pending) => true,
+        // What it was carried from may have been done all the same.
+        Some(WriteResult::Refused { .. }) => carried,
+        Some(WriteResult::Applied) | None => false,
+    };
+    let same = last.desired == intent.desired && last.spend == intent.spend;
+    Ok(charged.filter(|_| uncertain && same))
 }
 
 fn close_open(tx: &Writing, user: UserId, at: Timestamp) -> Result<(), Fault> {
@@ -448,7 +468,7 @@ pub(super) fn head(tx: &impl Reading) -> Result<(u64, String), Fault> {
 /// Takes in a write of a store that had no chain yet.
 pub(super) fn adopt(tx: &Writing, old: Write) -> Result<(), Fault> {
     let Write { intent, result, shown, lag_ms, .. } = old;
-    let number = intend(tx, &intent, None, None)?;
+    let number = intend(tx, &intent, Charge::default())?;
     let wrote = Wrote { intent: number, at: intent.at, scim_id: intent.scim_id, result, shown, lag_ms };
     conclude(tx, intent.user, &wrote).map(drop)
 }

@@ -265,8 +265,8 @@ impl Store {
         self.write("settling a job", move |tx| {
             links::change(tx, job.user, &outcome.link)?;
             for wrote in &outcome.writes {
-                if let Some(concluded) = log::conclude(tx, job.user, wrote)? {
-                    guard::give_back(tx, &concluded, &wrote.result)?;
+                if let Some((intent, charge)) = log::conclude(tx, job.user, wrote)? {
+                    guard::give_back(tx, &intent, charge, &wrote.result)?;
                 }
             }
             cases::change(tx, job.user, &outcome.case)?;

@@ -164,6 +164,9 @@ pub(super) enum Entry {
         /// The minute of the guard's clock in which it was charged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<u64>,
+        /// The charge was taken over from a write of which it is not known whether it was done.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        carried: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         preapproval: Option<[u8; 16]>,
     },

@@ -101,7 +101,6 @@ impl Worker {
             }
             Err(Stopped::Store(error)) => return Err(error),
             Err(Stopped::By(fault)) => {
-                let fault = fault.of_a_write_after_a_read(look.found.is_some());
                 let error = fault.words();
                 let result = match fault.failure {
                     // It may have been carried out although the answer was lost.
@@ -112,6 +111,7 @@ impl Worker {
                     | Failure::LookAgain(_)
                     | Failure::Rejected { .. } => WriteResult::Refused { error },
                 };
+                let fault = fault.of_a_write_after_a_read(look.found.is_some());
                 let scim_id = look.scim_id().cloned();
                 let mut so_far = Outcome::of(Settlement::Done { recheck_at: None });
                 so_far.writes = vec![self.ended(job, intent, scim_id, result)];

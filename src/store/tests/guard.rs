@@ -132,6 +132,38 @@ async fn a_neighbour_that_is_ill_is_tried_more_often() {
     assert!(written(&store, 10, false, WriteResult::Applied).await);
 }
 
+fn ended(number: u64, second: i64, result: WriteResult) -> Wrote {
+    Wrote { intent: number, at: at(second), scim_id: None, result, shown: Default::default(), lag_ms: 0 }
+}
+
+#[tokio::test]
+async fn the_same_once_more_takes_its_charge_along() {
+    let store = fresh();
+    let unknown = || WriteResult::Unknown { error: "?".to_owned() };
+    let refused = || WriteResult::Refused { error: "no".to_owned() };
+    let wish = |n, clock: Duration| Intent {
+        desired: "off".to_owned(),
+        ..deactivation(n, i64::try_from(clock.as_secs()).unwrap())
+    };
+    let write = async |n, clock: Duration, result| {
+        let begun = store.begin_write(wish(n, clock), per_hour(1), clock).await.unwrap();
+        let Begun::Go(number) = begun else { return false };
+        let second = i64::try_from(clock.as_secs()).unwrap();
+        settle(&store, n, second, Outcome { writes: vec![ended(number, second, result)], ..done() }).await;
+        true
+    };
+    let used = async |clock| store.guard_usage(Guarded::Deactivations, clock).await.unwrap().last_hour;
+    assert!(write(1, MINUTE, unknown()).await);
+    assert!(!write(2, 2 * MINUTE, unknown()).await, "that may have been done");
+    assert!(write(1, 50 * MINUTE, refused()).await, "it is the same account");
+    assert_eq!(used(50 * MINUTE).await, 1, "the first may have been done although the second was not");
+    assert!(!write(2, 70 * MINUTE, unknown()).await, "it is as young as the last try");
+    assert!(write(1, 80 * MINUTE, WriteResult::Applied).await);
+    assert!(!write(1, 90 * MINUTE, unknown()).await, "done, undone by others, and done again is twice");
+    assert!(write(2, 150 * MINUTE, unknown()).await);
+    assert_eq!(used(150 * MINUTE).await, 1);
+}
+
 fn held_item(n: u8, plan: &str) -> HeldItem {
     HeldItem {
         since: at(i64::from(n)),

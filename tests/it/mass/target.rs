@@ -151,6 +151,26 @@ async fn answers_that_are_lost_are_charged_as_if_it_were_done() {
     scene.stop().await;
 }
 
+/// Refused for a while, or failing: what is tried again is still one account. The three are turned off in the
+/// end, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deactivation_that_is_tried_again_is_neither_charged_twice_nor_given_up() {
+    for status in [403, 500] {
+        let mut scene = Scene::new(16, &[]).await;
+        let rule = Fault::new("PATCH", "/scim/v2/*", When::Always, What::Status(status, None));
+        scene.cxone().set_faults(Faults { rules: vec![rule], ..Faults::none() });
+        scene.each(GraphSim::disable);
+        scene.pass(20 * MINUTE).await;
+        assert_eq!(scene.tally().await, Tally { held: 13, ..Tally::default() }, "{status}");
+        scene.cxone().set_faults(Faults::none());
+        scene.pass(2 * HOUR).await;
+        let tally = scene.tally().await;
+        assert_eq!(tally, Tally { off: 3, held: 13, ..Tally::default() }, "{status}");
+        println!("every deactivation is answered with {status} for twenty minutes: {tally:?}");
+        scene.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_target_keeps_in_its_own_way_is_written_twice_at_most() {
     let cxone =
