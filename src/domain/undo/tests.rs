@@ -147,6 +147,15 @@ fn what_has_moved_since_stays_as_it_is() {
     assert_eq!(moved.skipped, [Skipped { attribute: name, code: UndoSkip::Moved }]);
 }
 
+/// The history then tells what was really there.
+#[test]
+fn what_is_taken_back_begins_at_what_is_shown() {
+    let back = [change(Attribute::Emails, text("Ana@Example.com"), text("a@example.com"))];
+    let shown = Attributes::from([(Attribute::Emails, Value::text("ana@example.com"))]);
+    let standing = still_standing(&back, &shown);
+    assert_eq!(standing.changes, [change(Attribute::Emails, text("ana@example.com"), text("a@example.com"))]);
+}
+
 #[test]
 fn what_was_taken_back_is_held_back() {
     let back = [
