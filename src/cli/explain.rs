@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::plan::Plan;
@@ -12,9 +12,10 @@ use super::screen::{Output, Screen, lines, printable, shown};
 use super::when::{self, Since};
 use super::{Session, held, history, part, queue};
 use crate::domain::case::{Case, HeldItem, Restraint};
-use crate::domain::queue::{Job, Reason, Remark};
+use crate::domain::queue::{Change, Job, Reason, Remark};
 use crate::domain::roles::RowCode;
 use crate::domain::rules::Owner;
+use crate::domain::seen::SeenState;
 
 /// Show every step of the decision about one user, each with its reason
 ///
@@ -172,6 +173,16 @@ fn then(answer: &Value, screen: &Screen) -> Result<String, Failure> {
     let mut section = |name: &str, body: String| {
         write!(text, "\n{}\n{body}", screen.paint.heading(name)).expect("a string can be written to");
     };
+    if let Some(state) = part::<Option<SeenState>>(answer, "seen")? {
+        section(&format!("In Entra, as seen at {}", when::moment(state.at)), seen(&state));
+    }
+    if let Some(Decision { reason, sentence, changes }) = part(answer, "decision")? {
+        let mut body = format!("  {} ({})\n", printable(&sentence), printable(&reason));
+        for change in &changes {
+            writeln!(body, "  {}", history::turned(change)).expect("a string");
+        }
+        section("What the rules in force now make of that", body);
+    }
     let values: Vec<Known> = part(answer, "values")?;
     section(&format!("In CXone at {}, as far as we wrote it", when::moment(at)), known(&values, screen));
     let mut open = String::new();
@@ -191,6 +202,31 @@ fn then(answer: &Value, screen: &Screen) -> Result<String, Failure> {
     section("Writes until then", history::latest(&answer["history"], screen)?);
     section("Remarks until then", history::remarked(&part::<Vec<Remark>>(answer, "remarks")?, screen));
     Ok(text)
+}
+
+/// What is decided about a state by the rules in force now.
+#[derive(Deserialize)]
+struct Decision {
+    reason: String,
+    sentence: String,
+    changes: Vec<Change>,
+}
+
+fn seen(state: &SeenState) -> String {
+    if let Some(evidence) = &state.gone {
+        return format!("  gone: {}\n", printable(&evidence.sentence()));
+    }
+    let mut text = format!("  {}\n", if state.enabled { "enabled" } else { "disabled" });
+    for (name, value) in &state.properties {
+        writeln!(text, "  {} = {}", printable(name), shown(Some(&json!(value)))).expect("a string");
+    }
+    for group in &state.groups {
+        writeln!(text, "  in group {group}").expect("a string");
+    }
+    if !state.complete {
+        text += "  Not all groups had been read.\n";
+    }
+    text
 }
 
 fn known(values: &[Known], screen: &Screen) -> String {

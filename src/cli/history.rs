@@ -222,21 +222,20 @@ pub fn rendered(writes: &[Write], users: bool, screen: &Screen) -> String {
     lines(&table)
 }
 
+fn side(value: &Option<crate::domain::user::Value>) -> String {
+    super::screen::shown(value.as_ref().map(|value| serde_json::json!(value)).as_ref())
+}
+
+/// `displayName: Ana → Ana S.`
+pub fn turned(change: &Change) -> String {
+    format!("{}: {} → {}", change.attribute, side(&change.before), side(&change.after))
+}
+
 fn changed(change: &Change, write: &Write) -> String {
-    let side = |value: &Option<_>| {
-        super::screen::shown(value.as_ref().map(|value| serde_json::json!(value)).as_ref())
-    };
     let why = write.why.get(&change.attribute).map(|why| format!(" ({})", why.code()));
     let kept = write.shown.get(&change.attribute).map(|kept| Some(kept.clone()));
     let kept = kept.map(|kept| format!(", kept as {}", side(&kept)));
-    format!(
-        "{}: {} → {}{}{}",
-        change.attribute,
-        side(&change.before),
-        side(&change.after),
-        kept.unwrap_or_default(),
-        why.unwrap_or_default()
-    )
+    format!("{}{}{}", turned(change), kept.unwrap_or_default(), why.unwrap_or_default())
 }
 
 fn result(result: &WriteResult) -> String {

@@ -1,14 +1,13 @@
 //! The decision about one user: what both sides look like, what is to be sent, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::case::{Forbidden, Restraint};
 use super::conflict::{Decision, Why, resolve};
+use super::digest::of_json;
 use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope};
 use super::guard::{Guarded, Spend};
 use super::link::{Baseline, Link};
@@ -642,7 +641,7 @@ impl Plan {
             .collect();
         let operation = self.operation().map(Operation::name);
         let evidence = self.evidence().map(Evidence::code);
-        sha256(&serde_json::json!([user, scim_id, operation, changes, evidence]))
+        of_json(&serde_json::json!([user, scim_id, operation, changes, evidence]))
     }
 
     /// Names what the user is to be like in what this plan changes, however they look now: two plans
@@ -659,7 +658,7 @@ impl Plan {
                 after => (change.attribute, after),
             })
             .collect();
-        sha256(&serde_json::json!(after))
+        of_json(&serde_json::json!(after))
     }
 
     /// The baseline to remember once the target shows `shown`: held attributes keep the old one, so
@@ -726,18 +725,10 @@ fn without_roles(change: &Change, held: &BTreeSet<Guarded>, table: &RoleTable) -
     differs.then(|| Change { attribute: Attribute::Roles, before: change.before.clone(), after })
 }
 
-fn sha256(value: &serde_json::Value) -> String {
-    let digest = Sha256::digest(value.to_string().as_bytes());
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string can be written to");
-        hex
-    })
-}
-
 /// Names a set of plans, whatever their order: what an operator approves is exactly this set.
 pub fn set_hash<'a>(plans: impl IntoIterator<Item = (UserId, &'a str)>) -> String {
     let plans: BTreeSet<(UserId, &str)> = plans.into_iter().collect();
-    sha256(&serde_json::json!(plans))
+    of_json(&serde_json::json!(plans))
 }
 
 fn created(attributes: &Attributes) -> Vec<Change> {

@@ -173,7 +173,13 @@ fn not_kept(group: &GroupId) -> Difference {
     Difference::CannotBeTold(format!("group {group} is not kept yet"))
 }
 
-/// What a rule set decides about a state. Who is out of scope counts as proven to be.
+/// What a rule set decides about a state. Who is out of scope counts as proven to be. `link` is what is
+/// known of the pair now.
+pub fn decided(rules: &Rules, user: UserId, state: &SeenState, link: Option<&Link>) -> Plan {
+    let (groups, complete) = (state.groups.clone(), state.complete);
+    replay(rules, user, state, &Membership { groups, complete, read_at: Some(state.at) }, link)
+}
+
 fn replay(
     rules: &Rules,
     user: UserId,

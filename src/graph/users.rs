@@ -1,13 +1,12 @@
 //! Reading users one by one: live ones, and those among the deleted items.
 
-use std::fmt::Write as _;
-
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::selection::{Selection, read_id};
 use super::wire::{Fault, Object};
 use super::{Error, Graph};
+use crate::domain::digest::hex;
 use crate::domain::evidence::DeletedItem;
 use crate::domain::observed::Observed;
 use crate::domain::user::{SourceUser, UserId, Value};
@@ -110,10 +109,7 @@ pub fn fingerprint(user: &SourceUser) -> String {
             }
         }
     }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string can be written to");
-        hex
-    })
+    hex(&hash.finalize())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! key breaks the chain at that place, and [`verify`] says where. An old copy of the whole file is
 //! what the side file of `open` finds.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -22,6 +21,7 @@ use super::tables::{
     LOG, LOG_AT, LOG_OF_USER, LOG_OPEN, LOG_OUTCOMES, META, instant, log_key, meta, number_of,
 };
 use super::transaction::{Reading, Writing};
+use crate::domain::digest::hex;
 use crate::domain::patch::same;
 use crate::domain::queue::{Change, Intent, Remark, Write, WriteResult, Wrote};
 use crate::domain::user::UserId;
@@ -450,13 +450,6 @@ pub(super) fn verify(
     }
     (found.last, found.head) = (at.number, hex(&at.seal));
     Ok(found)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string can be written to");
-        hex
-    })
 }
 
 /// The number and the seal of the last entry.

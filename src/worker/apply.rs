@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::clock::later;
 use crate::domain::case::{ORDERS_LAST, Task, Work, new_batch};
+use crate::domain::digest::of_json;
 use crate::domain::evidence::Evidence;
 use crate::domain::plan::Source;
 use crate::domain::user::{GroupId, ScimId, UserId};
@@ -39,11 +39,10 @@ impl Preconditions {
             Source::Gone(evidence) => format!("gone: {}", Evidence::code(evidence)),
             Source::Unknown => "unknown".to_owned(),
         };
-        let digest = |text: String| hex(&Sha256::digest(text.as_bytes()));
         Self {
             entra,
             groups: look.membership.groups.clone(),
-            cxone: shown(look).map(|shown| digest(json!(shown.attributes).to_string())),
+            cxone: shown(look).map(|shown| of_json(&json!(shown.attributes))),
             scim_id: look.scim_id().cloned(),
         }
     }
@@ -58,14 +57,6 @@ impl Preconditions {
         ];
         compared.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string can be written to");
-        hex
-    })
 }
 
 /// One plan of a file, as far as it is needed to carry it out.

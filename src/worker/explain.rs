@@ -11,6 +11,7 @@ use crate::clock::later;
 use crate::domain::case::{ORDERS_LAST, ordered_at};
 use crate::domain::plan::Source;
 use crate::domain::queue::{Remark, Write, WriteResult};
+use crate::domain::simulate::decided;
 use crate::domain::user::{Attribute, Membership, UserId, Value};
 use crate::store::Wanted;
 
@@ -84,10 +85,16 @@ impl Worker {
         let scim_id = until_then.iter().chain(&afterwards).find_map(|write| write.scim_id.clone());
         until_then.truncate(SHOWN);
         remarks.truncate(SHOWN);
+        let seen = self.store.state_at(user, at).await?;
+        let link = self.store.link(user).await?;
+        let decision = seen.as_ref().map(|seen| {
+            let plan = decided(&self.settings.rules, user, seen, link.as_ref());
+            json!({ "reason": plan.reason.code(), "sentence": plan.reason.sentence(), "changes": plan.changes() })
+        });
         Ok(json!({
             "user": user, "at": at.to_string(), "scimId": scim_id, "values": values, "history": until_then,
             "remarks": remarks, "held": case.held.filter(|held| held.since <= at), "orders": orders,
-            "restraints": restraints,
+            "restraints": restraints, "seen": seen, "decision": decision,
         }))
     }
 

@@ -446,6 +446,8 @@ async fn the_history_answers_for_an_earlier_time() {
     };
     let earlier = tell(&stage, &["explain", &ana, "--at", &then]);
     assert_eq!((family(&earlier), n(&earlier, "history")), (Some(json!("Martin")), 1), "{earlier:#}");
+    assert_eq!(earlier["seen"]["properties"]["surname"], "Martin", "{earlier:#}");
+    assert_eq!(earlier["decision"]["reason"], "in_sync", "{earlier:#}");
     let now = tell(&stage, &["explain", &ana, "--at", "0s"]);
     assert_eq!((family(&now), n(&now, "history")), (Some(json!("Silva")), 2), "{now:#}");
 

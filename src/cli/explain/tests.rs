@@ -136,10 +136,25 @@ fn the_history_answers_for_an_earlier_time() {
         "held": null,
         "orders": [{"at": "2026-11-20T07:00:00Z", "order": "undo", "by": "ana (socket)", "batch": "019ab0a2"}],
         "restraints": [], "history": [], "remarks": [],
+        "seen": {"at": "2026-11-19T06:00:00Z", "enabled": true, "properties": {"surname": "Martin\u{1b}"}, "unset": [],
+                 "groups": ["3f0c2a9e-1111-4222-8333-444455557777"], "complete": false, "gone": null,
+                 "target": null, "scim_id": null},
+        "decision": {"reason": "differs", "sentence": "CXone differs from Entra",
+                     "changes": [{"attribute": "familyName", "before": null, "after": "Martin"}]},
     });
     expect![[r#"
         User
           3f0c2a9e-1111-4222-8333-444455556666
+
+        In Entra, as seen at 2026-11-19T06:00:00Z
+          enabled
+          surname = Martin 
+          in group 3f0c2a9e-1111-4222-8333-444455557777
+          Not all groups had been read.
+
+        What the rules in force now make of that
+          CXone differs from Entra (differs)
+          familyName: - → Martin
 
         In CXone at 2026-11-20T08:00:00Z, as far as we wrote it
         ATTRIBUTE    VALUE  SINCE                 ENTRY
