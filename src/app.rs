@@ -155,7 +155,7 @@ impl App {
         }
         tasks.part("the worker", worker.clone().run());
         tasks.part("the upkeep", worker.clone().keep_up());
-        tasks.part("the guard's clock", worker.clone().keep_guard_clock());
+        tasks.part("the clocks", worker.clone().keep_time());
         // Not a part: it ends when the listeners have gone.
         tasks.spawn(operations::answer_all(worker.clone(), transport, configured.clone(), asked));
         info!(public = %public_address, private = %private_address, "cxone-sync {} serves", env!("CARGO_PKG_VERSION"));

@@ -76,14 +76,22 @@ impl Clock {
         manual.moved.send_replace(());
     }
 
+    /// Sleeps until so much time has passed, be it by the wall clock or by how long this one has run: a
+    /// suspended machine has not run, and a clock that was set back must not make it longer.
     pub async fn sleep(&self, duration: Duration) {
-        self.sleep_until(later(self.now(), duration)).await;
+        let run = self.uptime() + duration;
+        self.nap_until(later(self.now(), duration), run).await;
     }
 
+    /// Sleeps until the wall clock shows this time, however often it is corrected.
     pub async fn sleep_until(&self, deadline: Timestamp) {
+        self.nap_until(deadline, Duration::MAX).await;
+    }
+
+    async fn nap_until(&self, deadline: Timestamp, run: Duration) {
         match &self.0 {
             Inner::System(_) => loop {
-                let left = until(Timestamp::now(), deadline);
+                let left = until(Timestamp::now(), deadline).min(run.saturating_sub(self.uptime()));
                 if left.is_zero() {
                     return;
                 }
@@ -91,7 +99,7 @@ impl Clock {
             },
             Inner::Manual(manual) => {
                 let mut moved = manual.moved.subscribe();
-                while self.now() < deadline {
+                while self.now() < deadline && self.uptime() < run {
                     moved.changed().await.expect("the clock outlives its sleepers");
                 }
             }
@@ -129,6 +137,20 @@ mod tests {
         assert!(!sleeper.is_finished());
         clock.advance(Duration::from_secs(7));
         assert_eq!(sleeper.await.unwrap(), later(Timestamp::UNIX_EPOCH, Duration::from_secs(11)));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_makes_no_sleep_longer() {
+        let start = later(Timestamp::UNIX_EPOCH, Duration::from_secs(86_400));
+        let clock = Clock::manual(start);
+        let sleep = clock.sleep(Duration::from_secs(10));
+        tokio::pin!(sleep);
+        assert!(futures_util::poll!(sleep.as_mut()).is_pending());
+        clock.jump_to(Timestamp::UNIX_EPOCH);
+        clock.advance(Duration::from_secs(9));
+        assert!(futures_util::poll!(sleep.as_mut()).is_pending());
+        clock.advance(Duration::from_secs(1));
+        assert!(futures_util::poll!(sleep.as_mut()).is_ready());
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //!
 //! There are as many as relevant groups and a few more, so no index is kept.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use redb::ReadableTable;
 
 use super::error::Fault;
+use super::jobs::set_back_by;
 use super::record::{ChoreRecord, decode, encode};
 use super::tables::CHORES;
 use super::transaction::{Reading, Writing};
@@ -57,6 +60,22 @@ fn scheduled(before: Option<ChoreRecord>, chore: Chore, due_at: Timestamp, now: 
 
 pub(super) fn all(tx: &impl Reading) -> Result<Vec<ChoreRecord>, Fault> {
     tx.read(CHORES)?.iter()?.map(|entry| decode(entry?.1.value())).collect()
+}
+
+/// Brings along what was timed by a wall clock that has been set back to `now`.
+pub(super) fn set_back(tx: &Writing, by: Duration, now: Timestamp) -> Result<(), Fault> {
+    for mut record in all(tx)? {
+        let before = record.clone();
+        let entry = &mut record.entry;
+        for at in [&mut entry.due_at, &mut entry.first_news_at].into_iter().chain(&mut record.again_at) {
+            *at = set_back_by(*at, by, now);
+        }
+        if record != before {
+            put(tx, &record)?;
+            tx.announce();
+        }
+    }
+    Ok(())
 }
 
 /// When the first chore is or becomes due.

@@ -5,11 +5,13 @@
 //! `read_at`, and as long as there is such a group nobody's membership is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use redb::ReadableTable;
 
 use super::error::Fault;
+use super::jobs::set_back_by;
 use super::journal;
 use super::record::{GroupRecord, decode, encode};
 use super::tables::{GROUP_USERS, GROUPS, group_of, packed, packed_holds, unpacked};
@@ -190,6 +192,16 @@ pub(super) fn record(
     let mark = |user| Mark { user, reason: Reason::Group, news_at: read_at, urgent: false, removed: None };
     journal::mark(tx, &moved.into_iter().map(mark).collect::<Vec<_>>(), read_at)?;
     Ok(diff)
+}
+
+/// Brings along when groups were read, by a wall clock that has been set back to `now`.
+pub(super) fn set_back(tx: &Writing, by: Duration, now: Timestamp) -> Result<(), Fault> {
+    let before = Nesting::load(tx)?;
+    let mut after = before.clone();
+    for read_at in after.0.values_mut().filter_map(|record| record.read_at.as_mut()) {
+        *read_at = set_back_by(*read_at, by, now);
+    }
+    store(tx, &before, &after)
 }
 
 fn direct_users(tx: &impl Reading, group: GroupId) -> Result<BTreeSet<UserId>, Fault> {

@@ -3,6 +3,8 @@
 //! One job a user, keyed by the user alone. A job says that a user may be out of date, so two marks
 //! are one job, and news during a run is one more run.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::record::{JobRecord, Pending};
@@ -187,6 +189,22 @@ pub(super) fn broken_off(record: JobRecord) -> JobRecord {
     }
     job.state = State::Due;
     JobRecord { job, since_claim: None }
+}
+
+/// The job by a wall clock that was set back to `now`.
+pub(super) fn set_back(mut record: JobRecord, by: Duration, now: Timestamp) -> JobRecord {
+    let job = &mut record.job;
+    let times = [&mut job.first_news_at, &mut job.latest_news_at, &mut job.due_at];
+    let seen = [&mut job.absent_since, &mut job.out_of_scope_since].into_iter().flatten();
+    for at in times.into_iter().chain(seen) {
+        *at = set_back_by(*at, by, now);
+    }
+    record
+}
+
+/// A time to come is brought along; one that has passed has passed.
+pub(super) fn set_back_by(at: Timestamp, by: Duration, now: Timestamp) -> Timestamp {
+    if at <= now { at } else { at.checked_sub(by).unwrap_or(now) }
 }
 
 /// What an operator's retry makes of a job; `None` when it is due or running already.

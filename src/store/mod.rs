@@ -339,6 +339,23 @@ impl Store {
         self.read("reading the guard's clock", guard::clock).await
     }
 
+    /// The wall clock was set back by this, to `now`: what is put off, or dated, beyond it comes as much
+    /// earlier.
+    pub async fn set_back(&self, by: Duration, now: Timestamp) -> Result<()> {
+        self.write("setting the chores back", move |tx| {
+            groups::set_back(tx, by, now)?;
+            chores::set_back(tx, by, now)
+        })
+        .await?;
+        let mut after = None;
+        loop {
+            let users: Vec<UserId> = self.jobs(None, STEP, after).await?.iter().map(|job| job.user).collect();
+            let Some(last) = users.last().copied() else { return Ok(()) };
+            after = Some(last);
+            self.write("setting jobs back", move |tx| queue::set_back(tx, &users, by, now)).await?;
+        }
+    }
+
     pub async fn run_guard_clock(&self, to: Duration) -> Result<()> {
         self.write("writing the guard's clock", move |tx| guard::run_clock(tx, to).map(drop)).await
     }

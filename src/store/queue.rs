@@ -1,5 +1,7 @@
 //! The table of jobs and its one index: a job and its place are only ever written together.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use redb::{ReadableTable, Table};
 
@@ -230,6 +232,20 @@ pub(super) fn retry(
         tx.announce();
     }
     Ok(n_retried)
+}
+
+/// Brings jobs along that were timed by a wall clock that has been set back to `now`.
+pub(super) fn set_back(tx: &Writing, users: &[UserId], by: Duration, now: Timestamp) -> Result<(), Fault> {
+    let mut queue = Queue::open(tx)?;
+    for user in users {
+        let Some(before) = queue.get(*user)? else { continue };
+        let after = jobs::set_back(before.clone(), by, now);
+        if after.job != before.job {
+            queue.replace(Some(&before.job), Some(&after))?;
+            tx.announce();
+        }
+    }
+    Ok(())
 }
 
 /// Takes a job off the queue unless it runs.

@@ -77,6 +77,8 @@ impl Circuits {
         let open = || all.values().filter_map(|circuit| circuit.open.as_ref());
         let shut = open()
             .map(|outage| outage.probe_at)
+            // A probe farther off than any was set before the wall clock was set back.
+            .filter(|probe_at| *probe_at <= later(now, LONGEST_PAUSE))
             .chain(gates.iter().flatten().copied())
             .filter(|until| *until > now)
             .max();

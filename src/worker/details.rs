@@ -66,7 +66,9 @@ impl Details {
             return None;
         }
         let seen = shown.users.remove(&user)?;
-        let fresh = until(seen.asked_at, now) <= FRESH_FOR && seen.asked_at >= latest_news_at;
+        // What was asked for in the future, before the clock was set back, may be of any age.
+        let past = seen.asked_at <= now;
+        let fresh = past && until(seen.asked_at, now) <= FRESH_FOR && seen.asked_at >= latest_news_at;
         fresh.then_some(seen.user)
     }
 }
@@ -95,6 +97,7 @@ mod tests {
         check(10, 10, 11, true);
         check(10, 11, 12, false);
         check(10, 9, 71, false);
+        check(10, 5, 9, false);
     }
 
     #[test]

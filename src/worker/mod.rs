@@ -26,7 +26,6 @@ mod details;
 mod explain;
 pub mod failure;
 mod groups;
-mod guard;
 pub mod inspect;
 mod job;
 mod lint;
@@ -35,6 +34,7 @@ mod rounds;
 mod seen;
 mod simulate;
 mod subscriptions;
+mod time;
 mod upkeep;
 
 use std::sync::{Arc, RwLock};
@@ -122,7 +122,7 @@ struct Running {
     details: details::Details,
     emptied: groups::Emptied,
     rounds: rounds::Locks,
-    guard_clock: guard::GuardClock,
+    guard_clock: time::GuardClock,
     accounts: accounts::Accounts,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,
