@@ -193,6 +193,7 @@ pub const CODES: &[(Place, &str, &str)] = &[
     ),
     (Place::Skipped, "expired", "The order was not begun within a day."),
     (Place::Skipped, "look_failed", "A side could not be read when the plan was to be applied."),
+    (Place::Remark, "held", "The guard began to hold a change."),
     (Place::Remark, "approved", "An operator approved exactly this set of held changes."),
     (
         Place::Remark,

@@ -17,7 +17,8 @@ use crate::domain::observed::Observed;
 use crate::domain::patch::{not_applied, same};
 use crate::domain::plan::{Action, Plan};
 use crate::domain::queue::{
-    Change, GUARD, Intent, Job, LinkChange, Outcome, Settlement, WRITTEN_TOO_OFTEN, WriteResult, Wrote,
+    Change, GUARD, Intent, Job, LinkChange, Outcome, Remark, Settlement, WRITTEN_TOO_OFTEN, WriteResult,
+    Wrote,
 };
 use crate::domain::retry::Failure;
 use crate::domain::user::{Attribute, ScimId};
@@ -65,7 +66,7 @@ impl Worker {
             Passed::Held(held) => {
                 let mut outcome = Outcome::of(Settlement::Done { recheck_at: None });
                 outcome.case = self.case_after(look, &decided.plan);
-                self.hold(job, look.scim_id(), &held, &mut outcome);
+                self.hold(job, look, look.scim_id(), &held, &mut outcome);
                 outcome.out_of_scope_since = out_of_scope_since(job, &decided.plan);
                 return Ok(outcome);
             }
@@ -94,7 +95,7 @@ impl Worker {
                 if let Some(held) = &held {
                     // What is held of an order is still to be done once it is approved.
                     outcome.case.work_done = None;
-                    self.hold(job, Some(&shown.view.id), held, &mut outcome);
+                    self.hold(job, look, Some(&shown.view.id), held, &mut outcome);
                     self.go_on_if_approved(look, &mut outcome);
                 }
                 outcome
@@ -176,16 +177,27 @@ impl Worker {
     }
 
     /// Puts what the guard stopped before an operator.
-    fn hold(&self, job: &Job, scim_id: Option<&ScimId>, held: &Held, outcome: &mut Outcome) {
+    fn hold(&self, job: &Job, look: &Look, scim_id: Option<&ScimId>, held: &Held, outcome: &mut Outcome) {
         let Held { rest, words } = held;
         let spend = rest.spend(&self.settings.rules.roles);
         for (guarded, _) in spend.iter() {
             self.metrics.guard_stopped.get_or_create(&ReasonLabel::of(guarded.name())).inc();
         }
         error!(user.id = %job.user, "the guard holds a change of user {}: {words}; see `cxone-sync held list`", job.user);
+        let (now, plan) = (self.clock.now(), rest.hash(job.user, scim_id));
+        if look.case.held.as_ref().is_none_or(|earlier| earlier.plan != plan) {
+            outcome.remarks.push(Remark {
+                at: now,
+                user: Some(job.user),
+                code: "held".to_owned(),
+                words: format!("plan {plan}: {words}"),
+                by: None,
+                batch: None,
+            });
+        }
         outcome.case.held = Some(Some(HeldItem {
-            since: self.clock.now(),
-            plan: rest.hash(job.user, scim_id),
+            since: now,
+            plan,
             operation: rest.operation().expect("what is held would have been written"),
             scim_id: scim_id.cloned(),
             changes: rest.changes(),

@@ -131,7 +131,7 @@ async fn what_a_budget_stopped_passes_by_the_approval_of_just_that() {
     let by_ana = |write: &&Value| write["approved_by"] == "ana (socket)";
     assert_eq!(history["writes"].as_array().unwrap().iter().filter(by_ana).count(), 4);
     let remarks = tell(&stage, &["history", "--remarks"]);
-    assert_eq!((n(&remarks, "remarks"), &remarks["remarks"][0]["code"]), (4, &json!("approved")));
+    assert_eq!((n(&remarks, "remarks"), &remarks["remarks"][0]["code"]), (8, &json!("approved")));
     assert_eq!(process.terminate(), Some(0));
 }
 

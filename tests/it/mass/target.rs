@@ -156,7 +156,8 @@ async fn answers_that_are_lost_are_charged_as_if_it_were_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deactivation_that_is_tried_again_is_neither_charged_twice_nor_given_up() {
     for status in [403, 500] {
-        let mut scene = Scene::new(16, &[]).await;
+        // With bad luck the dice of the backoff use twelve attempts up within twenty minutes.
+        let mut scene = Scene::new(16, &[("sync.max_attempts", "1000")]).await;
         let rule = Fault::new("PATCH", "/scim/v2/*", When::Always, What::Status(status, None));
         scene.cxone().set_faults(Faults { rules: vec![rule], ..Faults::none() });
         scene.each(GraphSim::disable);
