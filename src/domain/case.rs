@@ -55,7 +55,7 @@ pub struct HeldItem {
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
     pub plan: String,
-    /// The set it was approved with, see [`set_hash`].
+    /// The set it was approved with, see [`set_hash`](super::plan::set_hash).
     pub set: String,
     pub by: String,
     pub at: Timestamp,
