@@ -11,7 +11,7 @@ use super::wire::{Fault, GroupChange, Object};
 use super::{Error, Graph, wire};
 use crate::domain::evidence::RemovedReason;
 use crate::domain::user::{GroupId, SourceUser, UserId};
-use crate::outbound::{Response, StatusCode, header};
+use crate::outbound::{Response, StatusCode};
 
 const DOING: &str = "read a page of changes";
 const EXPIRED: [&str; 2] = ["syncStateNotFound", "resyncRequired"];
@@ -75,8 +75,10 @@ impl Graph {
         };
         let response = self.get(DOING, url).await?;
         if response.status != StatusCode::OK {
+            // The `Location` of a 410 is not followed: nobody promises that it selects what we did, and
+            // a round that does not would never again show who is disabled.
             let expired = link.is_some() && has_expired(&response);
-            return Err(if expired { self.resync(&response) } else { Error::refusal(DOING, &response) });
+            return Err(if expired { Error::ResyncRequired } else { Error::refusal(DOING, &response) });
         }
         let page: wire::Page<T> = serde_json::from_slice(&response.body)
             .map_err(|_| Error::malformed(DOING, "the answer is not a whole page"))?;
@@ -92,13 +94,6 @@ impl Graph {
         let (PageNext::More(link) | PageNext::End(link)) = &next;
         own(link)?;
         Ok(Page { items: page.value, next })
-    }
-
-    /// Where to begin again is believed only if it is here.
-    fn resync(&self, response: &Response) -> Error {
-        let location = response.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
-        let from = location.filter(|location| self.api().own(location).is_ok());
-        Error::ResyncRequired { from: from.map(str::to_owned) }
     }
 
     fn user_item(&self, object: &Object) -> Result<UserItem, Error> {

@@ -39,9 +39,9 @@ pub enum Error {
     /// It says nothing about the directory.
     #[error("cannot {doing}: {fault}")]
     Malformed { doing: &'static str, fault: String },
-    /// The delta link is worth nothing any more: begin a full round, at `from` if Graph said where.
+    /// The delta link is worth nothing any more: begin a full round.
     #[error("the delta link has expired and a full round is needed")]
-    ResyncRequired { from: Option<String> },
+    ResyncRequired,
     /// The process is ending and the call was dropped half-way.
     #[error("cannot {doing}: the process is ending")]
     Interrupted { doing: &'static str },

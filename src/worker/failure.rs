@@ -93,7 +93,7 @@ impl From<graph::Error> for Stopped {
                 (Failure::Outage(words), true)
             }
             E::Status { status, .. } => (by_status(*status, words), true),
-            E::Malformed { .. } | E::ResyncRequired { .. } | E::Interrupted { .. } => {
+            E::Malformed { .. } | E::ResyncRequired | E::Interrupted { .. } => {
                 (Failure::Transient(words), true)
             }
         };

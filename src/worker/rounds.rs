@@ -199,14 +199,13 @@ impl Worker {
         progress: Progress,
         error: graph::Error,
     ) -> Result<Progress, Stopped> {
-        let graph::Error::ResyncRequired { from } = error else { return Err(error.into()) };
-        if progress.restarted {
-            // The new round was refused too: no use to insist.
-            return Err(graph::Error::ResyncRequired { from }.into());
+        if progress.restarted || !matches!(error, graph::Error::ResyncRequired) {
+            // Where the new round was refused too, it is no use to insist.
+            return Err(error.into());
         }
         warn!(resource = %resource, "the delta link of {resource} is no longer accepted; starting a full round");
         self.store.forget_round(resource).await?;
-        Ok(Progress { link: from, full: true, started_at: self.clock.now(), restarted: true })
+        Ok(Progress { link: None, full: true, started_at: self.clock.now(), restarted: true })
     }
 
     /// Writes a page's marks with the round's progress. `true` when it was the last page.

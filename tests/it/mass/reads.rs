@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cxone_sync::sim::{DeltaExpiry, Fault, Faults, RetryAfter, What, When};
+use cxone_sync::sim::{DeltaExpiry, Fault, Faults, GraphSim, RetryAfter, What, When};
 use serde_json::json;
 
 use super::scene::{MINUTE, Scene};
@@ -121,6 +121,25 @@ async fn lied_to(lies: impl Iterator<Item = Lie>) {
         scene.assert_within(0, 0, 0);
         println!("{}: 0 off, 0 taken, 0 held; {:.1} s", lie.name, begun.elapsed().as_secs_f64());
     }
+    scene.stop().await;
+}
+
+/// A reset says where to begin again, by an address that selects nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reset_the_poll_still_sees_who_is_disabled() {
+    let mut scene = Scene::new(4, &[]).await;
+    for path in [DELTA, "/v1.0/groups/delta"] {
+        scene.graph().add_fault(Fault::new("GET", path, When::First(1), What::ResetDelta));
+    }
+    scene.pass(16 * MINUTE).await;
+    assert_eq!(scene.graph().faults_struck(), 2);
+    scene.graph().lose_next(1000);
+    scene.each(GraphSim::disable);
+    scene.graph().remove_member(&scene.agents, &scene.bea);
+    scene.pass(16 * MINUTE).await;
+    let tally = scene.tally().await;
+    assert_eq!((tally.off, tally.taken, tally.held), (3, 1, 1), "{tally:?}");
+    println!("disabled after a reset, and nobody told: {tally:?}");
     scene.stop().await;
 }
 
