@@ -35,10 +35,12 @@ impl Neighbours {
     }
 }
 
-/// A port of loopback that is free now.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
-    Ok(listener.local_addr()?.port())
+/// Two ports that nobody listens on. Both are held until both are known: a port that was let go can be
+/// given again at once.
+fn free_ports() -> anyhow::Result<(u16, u16)> {
+    let bind = || TcpListener::bind("127.0.0.1:0").context("cannot find a free port");
+    let (one, other) = (bind()?, bind()?);
+    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }
 
 /// What an operator would write for these neighbours. Intervals are short, so that what a
@@ -56,7 +58,7 @@ pub fn configuration(
         .iter()
         .map(|(group, role)| format!("[[roles]]\ngroup = \"{group}\"\nrole = \"{role}\"\n"))
         .collect();
-    let (public, private) = (free_port()?, free_port()?);
+    let (public, private) = free_ports()?;
     let folder = folder.display();
     let (tenant, client, secret) =
         (&graph.options().tenant_id, &graph.options().client_id, &graph.options().client_secret);
