@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::drift::Drift;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, is_same_news};
 use super::guard::Spend;
-use super::queue::{Change, Operation};
+use super::patch::same;
+use super::queue::{Change, Intent, Operation};
 use super::user::{Attribute, GroupId, ScimId, Value};
 
 /// Everything open about one user. An empty case is not kept.
@@ -30,6 +31,31 @@ pub struct Case {
 impl Case {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether operators have forbidden some of this, or ended the order it belongs to. An undo itself is
+    /// not bound by what an earlier one forbade.
+    pub fn overrules(&self, intent: &Intent) -> bool {
+        let order = self.work.as_ref().filter(|work| Some(&work.batch) == intent.batch.as_ref());
+        match order.map(|work| &work.task) {
+            None if intent.batch.is_some() => true,
+            Some(Task::Undo { .. }) => false,
+            _ => {
+                let evidence = intent.evidence.as_ref().map(Evidence::code);
+                let mut forbids = self.restraints.iter().flat_map(|restraint| {
+                    intent.changes.iter().map(move |change| restraint.forbids(change, evidence))
+                });
+                forbids.any(|forbids| forbids)
+            }
+        }
+    }
+
+    /// An approval is for what is held, and ends with it: what looks the same some day is another thing.
+    pub fn end_approval(&mut self) {
+        let held = self.held.as_ref().map(|held| &held.plan);
+        if self.approval.as_ref().is_some_and(|given| Some(&given.plan) != held) {
+            self.approval = None;
+        }
     }
 }
 
@@ -71,8 +97,7 @@ impl Approval {
 /// An order that was not begun by then is not begun any more.
 pub const ORDERS_LAST: Duration = Duration::from_secs(24 * 3600);
 
-/// An id for an order given now. It tells when that was, so that what became of the order is found
-/// without reading all of the history.
+/// An id for an order given now. It tells when that was.
 pub fn new_batch(now: Timestamp, random: &[u8; 10]) -> String {
     let milliseconds = now.as_millisecond().max(0) as u64;
     uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid().to_string()
@@ -153,6 +178,36 @@ pub enum RestraintReason {
     Undone,
 }
 
+impl Restraint {
+    /// Whether it is about an account that is turned off by this kind of evidence.
+    pub fn is_about(&self, evidence: &str) -> bool {
+        self.evidence.as_deref().is_none_or(|about| is_same_news(about, evidence))
+    }
+
+    pub fn forbids_value(&self, of: Attribute, desired: Option<&Value>) -> bool {
+        match &self.forbids {
+            Forbidden::Value { attribute, value } => *attribute == of && same(of, value.as_ref(), desired),
+            Forbidden::GiveRole { .. } | Forbidden::TakeRole { .. } => false,
+        }
+    }
+
+    /// Whether it forbids this change, made by that kind of evidence.
+    pub fn forbids(&self, change: &Change, evidence: Option<&str>) -> bool {
+        let is_about = evidence.is_none_or(|evidence| self.is_about(evidence));
+        match &self.forbids {
+            Forbidden::Value { .. } => {
+                is_about && self.forbids_value(change.attribute, change.after.as_ref())
+            }
+            Forbidden::GiveRole { role } => {
+                change.attribute == Attribute::Roles && change.roles().0.contains(role)
+            }
+            Forbidden::TakeRole { role } => {
+                change.attribute == Attribute::Roles && change.roles().1.contains(role)
+            }
+        }
+    }
+}
+
 impl RestraintReason {
     pub const fn name(self) -> &'static str {
         match self {
@@ -200,8 +255,6 @@ pub struct CaseChange {
     pub lift: Vec<Restraint>,
     /// The batch whose work has come to its end.
     pub work_done: Option<String>,
-    /// The plan whose approval has been used.
-    pub approval_used: Option<String>,
 }
 
 impl CaseChange {
@@ -223,15 +276,14 @@ impl CaseChange {
         }
         case.restraints.retain(|restraint| !self.lift.contains(restraint));
         for restraint in &self.restrain {
-            case.restraints.retain(|old| old.forbids != restraint.forbids);
+            let about = |it: &Restraint| (it.forbids.clone(), it.evidence.clone());
+            case.restraints.retain(|old| about(old) != about(restraint));
             case.restraints.push(restraint.clone());
         }
         if case.work.as_ref().is_some_and(|work| Some(&work.batch) == self.work_done.as_ref()) {
             case.work = None;
         }
-        if case.approval.as_ref().is_some_and(|given| Some(&given.plan) == self.approval_used.as_ref()) {
-            case.approval = None;
-        }
+        case.end_approval();
         case
     }
 }

@@ -191,6 +191,11 @@ pub const CODES: &[(Place, &str, &str)] = &[
         "needs_evidence",
         "Taking it back would turn an account off, which needs evidence that only Entra can give.",
     ),
+    (
+        Place::Skipped,
+        "left_since",
+        "The user is disabled or deleted in Entra for another reason than the one that was to be taken back: the account stays off.",
+    ),
     (Place::Skipped, "expired", "The order was not begun within a day."),
     (Place::Skipped, "look_failed", "A side could not be read when the plan was to be applied."),
     (Place::Remark, "held", "The guard began to hold a change."),

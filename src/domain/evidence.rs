@@ -17,6 +17,12 @@ pub const OUT_OF_SCOPE_TWICE_APART: Duration = Duration::from_secs(300);
 /// The code of evidence that somebody is out of scope.
 pub const OUT_OF_SCOPE: &str = "out_of_scope";
 
+/// Whether two codes speak of the same: deleted is deleted, however it was seen.
+pub fn is_same_news(code: &str, other: &str) -> bool {
+    let is_gone = |code| matches!(code, "in_deleted_items" | "removed_in_delta" | "absent_twice");
+    code == other || is_gone(code) && is_gone(other)
+}
+
 /// A positive observation, kept with the history of the deactivation it justified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -127,16 +133,16 @@ pub struct OutOfScope {
 impl OutOfScope {
     /// A complete read of the groups shows the user in none of those in scope.
     pub fn in_no_scope_group(membership: &Membership, scope: &[GroupId]) -> Option<Self> {
-        let outside = membership.complete && !scope.iter().any(|group| membership.groups.contains(group));
+        let outside = !scope.iter().any(|group| membership.groups.contains(group));
         let rule = "in none of scope.groups".to_owned();
-        membership.read_at.filter(|_| outside).map(|seen_at| Self { rule, seen_at })
+        membership.scope_read_at.filter(|_| outside).map(|seen_at| Self { rule, seen_at })
     }
 
     /// A complete read of the groups shows the user in one that is excluded.
     pub fn in_excluded_group(membership: &Membership, excluded: &[GroupId]) -> Option<Self> {
-        let group = excluded.iter().find(|group| membership.complete && membership.groups.contains(group))?;
+        let group = excluded.iter().find(|group| membership.groups.contains(group))?;
         let rule = format!("in scope.exclude_groups: {group}");
-        membership.read_at.map(|seen_at| Self { rule, seen_at })
+        membership.scope_read_at.map(|seen_at| Self { rule, seen_at })
     }
 
     /// An attribute rule of the scope says no to a completely read user.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::case::{Forbidden, Restraint};
 use super::conflict::{Decision, Why, resolve};
 use super::digest::of_json;
-use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope};
+use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope, is_same_news};
 use super::guard::{Guarded, Spend};
 use super::link::{Baseline, Link};
 use super::patch::{self, fit, same};
@@ -239,15 +239,22 @@ pub fn decide(rules: &Rules, inputs: &Inputs<'_>) -> Plan {
         Source::Gone(evidence) => return leaver(rules, inputs, Ok(evidence.clone()), OnlyIf::Linked),
         Source::Present(user) => user,
     };
-    match rules.scope.of(user, inputs.membership, inputs.now) {
-        InScope::Unknown(what) => plan(Action::LookAgain, Reason::ScopeUnknown(what)),
-        InScope::No(sighting) => {
+    let disabled = Evidence::disabled(user);
+    // Of who is ours already it does not matter whether they are in scope too: that is another reason, which
+    // takes longer and may not count. But it may hold where this one is forbidden.
+    if let (Some(evidence), Some(_)) = (&disabled, inputs.link) {
+        let plan = leaver(rules, inputs, Ok(evidence.clone()), OnlyIf::Matched);
+        if !matches!(plan.reason, Reason::Restrained(_)) {
+            return plan;
+        }
+    }
+    match (rules.scope.of(user, inputs.membership, inputs.now), disabled) {
+        (InScope::Unknown(what), _) => plan(Action::LookAgain, Reason::ScopeUnknown(what)),
+        (InScope::No(sighting), _) => {
             leaver(rules, inputs, sighting.confirmed(inputs.out_of_scope_since), OnlyIf::Linked)
         }
-        InScope::Yes => match Evidence::disabled(user) {
-            Some(evidence) => leaver(rules, inputs, Ok(evidence), OnlyIf::Matched),
-            None => stay(rules, user, inputs),
-        },
+        (InScope::Yes, Some(evidence)) => leaver(rules, inputs, Ok(evidence), OnlyIf::Matched),
+        (InScope::Yes, None) => stay(rules, user, inputs),
     }
 }
 
@@ -305,9 +312,8 @@ fn leaver(
     let off = Some(Value::Flag(false));
     let code = evidence.as_ref().map_or(OUT_OF_SCOPE, Evidence::code);
     // Who was kept although out of scope is not kept when they are disabled.
-    let is_about = |it: &&Restraint| it.evidence.as_deref().is_none_or(|about| about == code);
-    let mut about = inputs.restraints.iter().filter(is_about);
-    if let Some(restraint) = about.find(|it| forbids(it, Attribute::Active, off.as_ref())) {
+    let mut about = inputs.restraints.iter().filter(|restraint| restraint.is_about(code));
+    if let Some(restraint) = about.find(|it| it.forbids_value(Attribute::Active, off.as_ref())) {
         return plan(Action::Nothing, Reason::Restrained(words_of(restraint)));
     }
     let evidence = match evidence {
@@ -330,14 +336,7 @@ fn forbidding<'a>(
     of: Attribute,
     value: Option<&Value>,
 ) -> Option<&'a Restraint> {
-    restraints.iter().find(|restraint| forbids(restraint, of, value))
-}
-
-fn forbids(restraint: &Restraint, of: Attribute, desired: Option<&Value>) -> bool {
-    match &restraint.forbids {
-        Forbidden::Value { attribute, value } => *attribute == of && same(of, value.as_ref(), desired),
-        Forbidden::GiveRole { .. } | Forbidden::TakeRole { .. } => false,
-    }
+    restraints.iter().find(|restraint| restraint.forbids_value(of, value))
 }
 
 fn words_of(restraint: &Restraint) -> String {
@@ -382,7 +381,7 @@ fn stay(rules: &Rules, user: &SourceUser, inputs: &Inputs<'_>) -> Plan {
     };
     let given = rules.roles.given_by(inputs.membership);
     let is_void = |restraint: &&Restraint| match &restraint.forbids {
-        Forbidden::Value { attribute, .. } => !forbids(restraint, *attribute, desired.get(attribute)),
+        Forbidden::Value { attribute, .. } => !restraint.forbids_value(*attribute, desired.get(attribute)),
         Forbidden::GiveRole { role } => inputs.membership.complete && !given.contains(role.as_str()),
         Forbidden::TakeRole { role } => inputs.membership.complete && given.contains(role.as_str()),
     };
@@ -513,8 +512,14 @@ fn change(rules: &Rules, desired: &Attributes, shown: &TargetUser, inputs: &Inpu
 }
 
 /// What an operator's undo comes to for a user who is there: `changes` are the inverse of writes (see
-/// [`undo::inverse`]); what CXone no longer shows as it was written stays, and is returned.
-pub fn undo(rules: &Rules, inputs: &Inputs<'_>, changes: &[Change]) -> (Plan, Vec<undo::Skipped>) {
+/// [`undo::inverse`]) by that kind of evidence; what CXone no longer shows as it was written stays, and is
+/// returned. Nobody is turned on who must not log in for another reason than the one taken back.
+pub fn undo(
+    rules: &Rules,
+    inputs: &Inputs<'_>,
+    changes: &[Change],
+    evidence: Option<&str>,
+) -> (Plan, Vec<undo::Skipped>) {
     if let Some(reason) = protection(rules, inputs) {
         return (plan(Action::Nothing, reason), Vec::new());
     }
@@ -523,8 +528,21 @@ pub fn undo(rules: &Rules, inputs: &Inputs<'_>, changes: &[Change]) -> (Plan, Ve
         Ok(None) => return (plan(Action::Nothing, Reason::NothingToLeave), Vec::new()),
         Err(stop) => return (*stop, Vec::new()),
     };
-    let undo::Inverse { changes, skipped, .. } = undo::still_standing(changes, &shown.attributes);
+    let undo::Inverse { mut changes, mut skipped, .. } = undo::still_standing(changes, &shown.attributes);
     let turns_on = |change: &Change| change.attribute == Attribute::Active;
+    let left = match inputs.source {
+        Source::Present(user) => Evidence::disabled(user),
+        Source::Gone(evidence) => Some(evidence.clone()),
+        Source::Unknown => None,
+    };
+    let is_other = |left: &Evidence| !evidence.is_some_and(|undone| is_same_news(undone, left.code()));
+    if left.as_ref().is_some_and(is_other) {
+        let stays_off = changes.extract_if(.., |change| turns_on(change));
+        skipped.extend(
+            stays_off
+                .map(|change| undo::Skipped { attribute: change.attribute, code: undo::UndoSkip::LeftSince }),
+        );
+    }
     let action = match &changes {
         none if none.is_empty() => Action::Nothing,
         some if some.iter().any(turns_on) => Action::Reactivate(changes),
@@ -608,6 +626,28 @@ impl Plan {
             other => other.clone(),
         };
         (!plan.changes().is_empty()).then_some(plan)
+    }
+
+    /// The plan of these attributes alone. `None`: it is about more than attributes.
+    pub fn only(&self, attributes: &BTreeSet<Attribute>) -> Option<Self> {
+        let named = |changes: &[Change]| -> Vec<Change> {
+            changes.iter().filter(|change| attributes.contains(&change.attribute)).cloned().collect()
+        };
+        let some_of = |changes: &[Change]| {
+            let changes = named(changes);
+            match changes.iter().any(|change| change.attribute == Attribute::Active) {
+                _ if changes.is_empty() => Action::Nothing,
+                true => Action::Reactivate(changes),
+                false => Action::Patch(changes),
+            }
+        };
+        let action = match &self.action {
+            Action::Create(_) => return None,
+            Action::Patch(changes) | Action::Reactivate(changes) => some_of(changes),
+            Action::Deactivate { .. } if !attributes.contains(&Attribute::Active) => return None,
+            other => other.clone(),
+        };
+        Some(Self { action, ..self.clone() })
     }
 
     /// What is left to be done once `reduced` (see [`Plan::without`]) has been.

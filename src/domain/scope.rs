@@ -48,7 +48,7 @@ impl Scope {
 
     /// `read_at` is when the user was read; the membership knows its own time.
     pub fn of(&self, user: &SourceUser, membership: &Membership, read_at: Timestamp) -> InScope {
-        if self.needs_groups() && !(membership.complete && membership.read_at.is_some()) {
+        if self.needs_groups() && membership.scope_read_at.is_none() {
             return InScope::Unknown("the groups of the scope have not all been read".to_owned());
         }
         if let Some(sighting) = OutOfScope::in_excluded_group(membership, &self.exclude_groups) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::plan::Source;
-use super::user::{Attributes, GroupId, ScimId, SourceUser, TargetUser, UserId, Value};
+use super::user::{Attributes, GroupId, Membership, ScimId, SourceUser, TargetUser, UserId, Value};
 
 /// Both sides of a user from `at` on, until another state is seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,16 @@ impl SeenState {
     /// Whether it can be told what the property was.
     pub fn knows(&self, property: &str) -> bool {
         self.gone.is_some() || self.properties.contains_key(property) || self.unset.contains(property)
+    }
+
+    /// The memberships as they were read then.
+    pub fn membership(&self) -> Membership {
+        Membership {
+            groups: self.groups.clone(),
+            complete: self.complete,
+            read_at: Some(self.at),
+            scope_read_at: self.complete.then_some(self.at),
+        }
     }
 
     pub fn source(&self, user: UserId) -> Source {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::case::Restraint;
 use super::evidence::OUT_OF_SCOPE_TWICE_APART;
 use super::guard::{Budgets, Guarded, Spend, Usage, over};
 use super::link::Link;
@@ -121,11 +122,11 @@ impl Trial<'_> {
             return [Difference::CannotBeTold(GROUPS_UNREAD.to_owned())].into();
         }
 
-        let (groups, complete) = (state.groups.clone(), state.complete);
-        let membership = Membership { groups, complete, read_at: Some(state.at) };
-        let before = replay(self.present, user, state, &membership, link);
+        let membership = state.membership();
+        // What an operator forbade was said of the rules in force.
+        let before = replay(self.present, user, state, &membership, link, &[]);
         let told = |membership: &Membership| {
-            let after = replay(self.new, user, state, membership, link);
+            let after = replay(self.new, user, state, membership, link, &[]);
             difference(&before, &after, state)
         };
         let out = told(&membership);
@@ -174,10 +175,15 @@ fn not_kept(group: &GroupId) -> Difference {
 }
 
 /// What a rule set decides about a state. Who is out of scope counts as proven to be. `link` is what is
-/// known of the pair now.
-pub fn decided(rules: &Rules, user: UserId, state: &SeenState, link: Option<&Link>) -> Plan {
-    let (groups, complete) = (state.groups.clone(), state.complete);
-    replay(rules, user, state, &Membership { groups, complete, read_at: Some(state.at) }, link)
+/// known of the pair now, `restraints` what was forbidden then.
+pub fn decided(
+    rules: &Rules,
+    user: UserId,
+    state: &SeenState,
+    link: Option<&Link>,
+    restraints: &[Restraint],
+) -> Plan {
+    replay(rules, user, state, &state.membership(), link, restraints)
 }
 
 fn replay(
@@ -186,6 +192,7 @@ fn replay(
     state: &SeenState,
     membership: &Membership,
     link: Option<&Link>,
+    restraints: &[Restraint],
 ) -> Plan {
     let target = state.shown().map_or(Target::Absent, Target::Found);
     let link = state.scim_id.clone().map(|scim_id| Link {
@@ -204,8 +211,7 @@ fn replay(
         membership,
         target: &target,
         link: link.as_ref(),
-        // What an operator forbade was said of the rules that were in force then.
-        restraints: &[],
+        restraints,
         revert: &BTreeSet::new(),
         out_of_scope_since: state.at.checked_sub(OUT_OF_SCOPE_TWICE_APART).ok(),
         now: state.at,

@@ -35,6 +35,8 @@ pub enum UndoSkip {
     NeedsEvidence,
     /// CXone shows something else than what was written.
     Moved,
+    /// The user is disabled or deleted in Entra, and that is not what was taken back.
+    LeftSince,
 }
 
 impl UndoSkip {
@@ -43,6 +45,7 @@ impl UndoSkip {
             Self::Created => "created",
             Self::NeedsEvidence => "needs_evidence",
             Self::Moved => "moved",
+            Self::LeftSince => "left_since",
         }
     }
 }

@@ -262,6 +262,9 @@ pub struct Membership {
     pub complete: bool,
     /// When the group that was read longest ago was read; `None` without relevant groups.
     pub read_at: Option<Timestamp>,
+    /// The same of the groups of the scope, and those nested in them, alone: a role group that cannot be
+    /// read says nothing about who is ours. `None`: not all of them have been read.
+    pub scope_read_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

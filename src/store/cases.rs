@@ -42,6 +42,7 @@ fn update(tx: &Writing, user: UserId, change: impl FnOnce(&mut Case)) -> Result<
     let before = case(tx, user)?.unwrap_or_default();
     let mut after = before.clone();
     change(&mut after);
+    after.end_approval();
     if after != before {
         put(tx, user, &after)?;
     }

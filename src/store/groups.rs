@@ -47,9 +47,9 @@ impl Nesting {
         Ok(Self(groups))
     }
 
-    /// The group and everything nested in it.
-    fn below(&self, group: GroupId) -> BTreeSet<GroupId> {
-        closure([group], |group| {
+    /// The groups and everything nested in them.
+    fn below(&self, groups: impl IntoIterator<Item = GroupId>) -> BTreeSet<GroupId> {
+        closure(groups, |group| {
             self.0.get(&group).into_iter().flat_map(|record| record.groups.iter().copied())
         })
     }
@@ -64,18 +64,22 @@ impl Nesting {
     }
 
     fn reachable(&self) -> BTreeSet<GroupId> {
-        let roots = self.0.iter().filter(|(_, record)| record.root).map(|(id, _)| *id);
-        closure(roots, |group| {
-            self.0.get(&group).into_iter().flat_map(|record| record.groups.iter().copied())
-        })
+        self.below(self.0.iter().filter(|(_, record)| record.root).map(|(id, _)| *id))
     }
 
     fn is_complete(&self) -> bool {
         self.0.values().all(|record| record.read_at.is_some())
     }
 
-    fn read_at(&self) -> Option<Timestamp> {
-        self.0.values().filter_map(|record| record.read_at).min()
+    /// When the first of these and of all that is nested in them was read. `None`: not all have been.
+    fn read_at(&self, groups: impl IntoIterator<Item = GroupId>) -> Option<Timestamp> {
+        let all: Option<Vec<Timestamp>> =
+            self.below(groups).into_iter().map(|group| self.read_at_of(group)).collect();
+        all?.into_iter().min()
+    }
+
+    fn read_at_of(&self, group: GroupId) -> Option<Timestamp> {
+        self.0.get(&group).and_then(|record| record.read_at)
     }
 
     /// Gives every reachable group a record and forgets the others. The forgotten ones.
@@ -212,7 +216,7 @@ fn direct_users(tx: &impl Reading, group: GroupId) -> Result<BTreeSet<UserId>, F
 /// The users of a group and of everything nested in it.
 fn users_below(tx: &impl Reading, nesting: &Nesting, group: GroupId) -> Result<BTreeSet<UserId>, Fault> {
     let mut users = BTreeSet::new();
-    for group in nesting.below(group) {
+    for group in nesting.below([group]) {
         users.append(&mut direct_users(tx, group)?);
     }
     Ok(users)
@@ -234,25 +238,31 @@ fn direct_groups(tx: &impl Reading, user: UserId) -> Result<Vec<GroupId>, Fault>
     Ok(groups)
 }
 
-pub(super) fn membership(tx: &impl Reading, user: UserId) -> Result<Membership, Fault> {
-    let nesting = Nesting::load(tx)?;
-    let groups = nesting.above(direct_groups(tx, user)?);
-    Ok(Membership { groups, complete: nesting.is_complete(), read_at: nesting.read_at() })
-}
-
-pub(super) fn membership_among(
+pub(super) fn membership(
     tx: &impl Reading,
     user: UserId,
     named: &BTreeSet<GroupId>,
+    of_scope: &BTreeSet<GroupId>,
 ) -> Result<Membership, Fault> {
-    let membership = membership(tx, user)?;
-    let groups = tx.read(GROUPS)?;
-    for group in named {
-        if groups.get(group.as_bytes())?.is_none() {
-            return Ok(Membership { complete: false, ..membership });
-        }
-    }
-    Ok(membership)
+    let nesting = Nesting::load(tx)?;
+    Ok(Membership {
+        groups: nesting.above(direct_groups(tx, user)?),
+        complete: nesting.is_complete() && named.iter().all(|group| nesting.0.contains_key(group)),
+        read_at: nesting.0.values().filter_map(|record| record.read_at).min(),
+        scope_read_at: nesting.read_at(of_scope.iter().copied()),
+    })
+}
+
+/// Of these groups and everything nested in them, those that were not read since `at`.
+pub(super) fn read_before(
+    tx: &impl Reading,
+    groups: &BTreeSet<GroupId>,
+    at: Timestamp,
+) -> Result<Vec<GroupId>, Fault> {
+    let nesting = Nesting::load(tx)?;
+    let mut below = nesting.below(groups.iter().copied());
+    below.retain(|group| nesting.read_at_of(*group).is_none_or(|read_at| read_at < at));
+    Ok(below.into_iter().collect())
 }
 
 pub(super) fn are_read(tx: &impl Reading) -> Result<bool, Fault> {
@@ -263,7 +273,7 @@ pub(super) fn are_read(tx: &impl Reading) -> Result<bool, Fault> {
 pub(super) fn kept(tx: &impl Reading) -> Result<BTreeSet<GroupId>, Fault> {
     let nesting = Nesting::load(tx)?;
     let is_read = |group: &GroupId| nesting.0.get(group).is_some_and(|record| record.read_at.is_some());
-    let groups = nesting.0.keys().filter(|group| nesting.below(**group).iter().all(is_read));
+    let groups = nesting.0.keys().filter(|group| nesting.below([**group]).iter().all(is_read));
     Ok(groups.copied().collect())
 }
 

@@ -29,6 +29,8 @@ pub enum Begun {
     Over(Vec<(Guarded, String)>),
     /// The same was written to this user three times within a day.
     TooOften,
+    /// An operator has forbidden some of it, or ended the order it belongs to, since the user was looked at.
+    Overruled,
 }
 
 const fn code(guarded: Guarded) -> u8 {
@@ -77,6 +79,10 @@ pub(super) fn begin(
     clock: Duration,
 ) -> Result<Begun, Fault> {
     let clock = run_clock(tx, clock)?;
+    let case = cases::case(tx, intent.user)?.unwrap_or_default();
+    if case.overrules(&intent) {
+        return Ok(Begun::Overruled);
+    }
     let day_ago = intent.at.checked_sub(DAY).unwrap_or(Timestamp::MIN);
     if log::same_desire(tx, &intent, day_ago)? >= SAME_WRITES_A_DAY {
         return Ok(Begun::TooOften);
@@ -84,7 +90,6 @@ pub(super) fn begin(
     if intent.spend.is_empty() {
         return log::intend(tx, &intent, Charge::default()).map(Begun::Go);
     }
-    let case = cases::case(tx, intent.user)?.unwrap_or_default();
     if let Some(approval) = case.approval.filter(|given| given.covers(&intent.plan, intent.at)) {
         intent.approved_by = Some(approval.by);
         return log::intend(tx, &intent, Charge::default()).map(Begun::Go);

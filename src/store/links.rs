@@ -57,6 +57,8 @@ pub(super) fn unseen(tx: &impl Reading, seen: &[UserId]) -> Result<Vec<UserId>, 
     Ok(unseen)
 }
 
+/// An account that was passed on stays with whoever has it now, however the links of those who had it before
+/// change.
 pub(super) fn change(tx: &Writing, user: UserId, change: &LinkChange) -> Result<(), Fault> {
     let link = match change {
         LinkChange::Keep => return Ok(()),
@@ -69,16 +71,19 @@ pub(super) fn change(tx: &Writing, user: UserId, change: &LinkChange) -> Result<
         Some(link) => links.insert(user.as_bytes(), encode(link.as_ref()).as_slice())?,
         None => links.remove(user.as_bytes())?,
     };
-    if let Some(old) = old {
-        let old: Link = decode(old.value())?;
-        let old = old.scim_id.0.as_bytes();
-        // The target may have been linked to somebody else since.
-        let ours = linked_to.get(old)?.is_some_and(|linked| linked.value() == user.as_bytes());
-        if ours {
-            linked_to.remove(old)?;
+    let old = old.map(|old| decode::<Link>(old.value())).transpose()?.map(|old| old.scim_id);
+    let mut passed_on = false;
+    if let Some(old) = &old {
+        let now = linked_to.get(old.0.as_bytes())?.map(|linked| *linked.value());
+        match now {
+            Some(now) if now == *user.as_bytes() => drop(linked_to.remove(old.0.as_bytes())?),
+            Some(_) => passed_on = true,
+            None => {}
         }
     }
-    if let Some(link) = link {
+    if let Some(link) = link
+        && !(passed_on && old.as_ref() == Some(&link.scim_id))
+    {
         linked_to.insert(link.scim_id.0.as_bytes(), user.as_bytes())?;
     }
     Ok(())

@@ -479,7 +479,7 @@ impl Store {
 impl Store {
     /// Says which groups the configuration names. What is no longer reachable from them is forgotten.
     /// The relevant groups that were never read: schedule a reading of each.
-    pub async fn set_roots(&self, roots: &BTreeSet<GroupId>, _now: Timestamp) -> Result<Vec<GroupId>> {
+    pub async fn set_roots(&self, roots: &BTreeSet<GroupId>) -> Result<Vec<GroupId>> {
         let roots = roots.clone();
         self.write("setting the groups", move |tx| groups::set_roots(tx, &roots)).await
     }
@@ -501,15 +501,16 @@ impl Store {
         self.write("recording a group", move |tx| groups::record(tx, group, members, read_at)).await
     }
 
-    /// The relevant groups a user is in, directly or not.
-    pub async fn membership(&self, user: UserId) -> Result<Membership> {
-        self.read("reading a membership", move |tx| groups::membership(tx, user)).await
-    }
-
-    /// As [`Store::membership`], for whoever decides by the groups in `named`: complete only if all of
-    /// them are kept. Rules and kept groups are exchanged one after the other.
-    pub async fn membership_among(&self, user: UserId, named: BTreeSet<GroupId>) -> Result<Membership> {
-        self.read("reading a membership", move |tx| groups::membership_among(tx, user, &named)).await
+    /// The relevant groups a user is in, directly or not, for whoever decides by the groups in `named`,
+    /// and about the scope by those in `of_scope`: complete only if all of them are kept. Rules and kept
+    /// groups are exchanged one after the other.
+    pub async fn membership(
+        &self,
+        user: UserId,
+        named: BTreeSet<GroupId>,
+        of_scope: BTreeSet<GroupId>,
+    ) -> Result<Membership> {
+        self.read("reading a membership", move |tx| groups::membership(tx, user, &named, &of_scope)).await
     }
 
     /// The ways by which a user is in the configured groups: each from the group they are directly in up
@@ -520,6 +521,11 @@ impl Store {
 
     pub async fn relevant_groups(&self) -> Result<Vec<GroupId>> {
         self.read("reading the groups", groups::relevant).await
+    }
+
+    /// Of these groups and all that is nested in them, those that were not read since `at`.
+    pub async fn groups_read_before(&self, groups: BTreeSet<GroupId>, at: Timestamp) -> Result<Vec<GroupId>> {
+        self.read("reading the groups", move |tx| groups::read_before(tx, &groups, at)).await
     }
 
     /// Whether every relevant group has been read: then memberships are complete.

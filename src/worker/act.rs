@@ -10,7 +10,7 @@ use crate::clock::{later, until};
 use crate::cxone;
 use crate::domain::case::HeldItem;
 use crate::domain::drift::Drift;
-use crate::domain::evidence::Evidence;
+use crate::domain::evidence::{Evidence, OUT_OF_SCOPE};
 use crate::domain::guard::Guarded;
 use crate::domain::link::Normalised;
 use crate::domain::observed::Observed;
@@ -46,6 +46,7 @@ enum Passed {
     /// All of it is held.
     Held(Held),
     TooOften,
+    Overruled,
 }
 
 /// What of a plan the guard stopped, and which bounds it would have broken.
@@ -78,13 +79,22 @@ impl Worker {
                      something changes it back",
                     names.join(", ")
                 );
-                let case = self.case_after(look, &decided.plan);
-                let settlement = Settlement::Park { code: WRITTEN_TOO_OFTEN, error };
-                return Ok(Outcome { case, ..Outcome::of(settlement) });
+                return Ok(self.stopped_short(
+                    look,
+                    &decided.plan,
+                    Settlement::Park { code: WRITTEN_TOO_OFTEN, error },
+                ));
+            }
+            Passed::Overruled => {
+                let error = "an operator decided about this since the user was looked at".to_owned();
+                let mut outcome =
+                    Outcome::of(Settlement::Again { due_at: self.clock.now(), counts: false, error });
+                outcome.out_of_scope_since = out_of_scope_since(job, &decided.plan);
+                return Ok(outcome);
             }
         };
         let changes = plan.changes();
-        let mut outcome = match self.send(look, &plan, &changes).await {
+        let outcome = match self.send(look, &plan, &changes).await {
             Ok(shown) => {
                 self.running.circuits.reached(CXONE);
                 self.keep_learned().await?;
@@ -120,9 +130,6 @@ impl Worker {
                 self.stopped(job, &fault, so_far)
             }
         };
-        if let Settlement::Done { .. } = outcome.settlement {
-            outcome.case.approval_used = Some(decided.plan.hash(job.user, look.scim_id()));
-        }
         Ok(outcome)
     }
 
@@ -143,6 +150,7 @@ impl Worker {
                     return Ok(Passed::Go { plan: Box::new(plan), intent, held });
                 }
                 Begun::TooOften => return Ok(Passed::TooOften),
+                Begun::Overruled => return Ok(Passed::Overruled),
                 Begun::Over(over) => {
                     held.extend(over);
                     let kinds: BTreeSet<Guarded> = held.keys().copied().collect();
@@ -242,6 +250,10 @@ impl Worker {
             Some(found) => found.clone(),
             None => self.read(&id).await?,
         };
+        if let Some(why) = self.settings.rules.protected.account(&found.view) {
+            let failure = Failure::LookAgain(format!("the CXone account is protected by now: {why}"));
+            return Err(Stopped::By(Fault::answered(CXONE, failure)));
+        }
         match self.cxone.update(&found, changes).await? {
             Some(shown) => Ok(shown),
             // The write is done. A read that fails now leaves it unknown, whatever the reason.
@@ -323,6 +335,10 @@ impl Worker {
         }
         let mut outcome = Outcome { link, writes: vec![write], not_applied, ..Outcome::of(settlement) };
         outcome.case = self.case_after(look, plan);
+        if let Settlement::Again { .. } = outcome.settlement {
+            // Not done yet: what was approved still is.
+            outcome.case.held = None;
+        }
         let written = |attribute: Attribute| {
             changes.iter().any(|change| change.attribute == attribute) && !ignored.contains(&attribute)
         };
@@ -354,6 +370,6 @@ impl Worker {
 
 /// Where a leaver by scope stands, so that the next run need not begin again.
 fn out_of_scope_since(job: &Job, plan: &Plan) -> Option<Timestamp> {
-    let by_scope = plan.evidence().map(Evidence::code) == Some("out_of_scope");
+    let by_scope = plan.evidence().map(Evidence::code) == Some(OUT_OF_SCOPE);
     job.out_of_scope_since.filter(|_| by_scope)
 }

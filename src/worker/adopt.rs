@@ -3,7 +3,7 @@
 //! Whatever this leaves undone it can be asked again: who is linked by then is passed over. It may
 //! run beside the worker, because the store links a pair only when neither side is linked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,7 +249,7 @@ impl Worker {
         let relevant = self.settings.rules.relevant_groups();
         loop {
             // Those nested in what was just read are unread in the next turn.
-            let unread = self.store.set_roots(&relevant, self.clock.now()).await?;
+            let unread = self.store.set_roots(&relevant).await?;
             if unread.is_empty() {
                 return Ok(());
             }
@@ -491,7 +491,16 @@ impl Worker {
             report.matched.extend(matched);
             return Ok(());
         }
-        for (found, adoption) in matched.into_iter().zip(self.store.adopt(pairs).await?) {
+        // A job that has looked one of these accounts up is about to write to it, and links it itself. Who
+        // takes several takes them in order, so that nobody waits for another.
+        let accounts: BTreeSet<ScimId> = pairs.iter().map(|(_, link)| link.scim_id.clone()).collect();
+        let mut held = Vec::with_capacity(accounts.len());
+        for account in &accounts {
+            held.push(self.running.accounts.hold(account).await);
+        }
+        let adoptions = self.store.adopt(pairs).await?;
+        drop(held);
+        for (found, adoption) in matched.into_iter().zip(adoptions) {
             match adoption {
                 Adoption::Linked => report.matched.push(found),
                 // The worker was quicker.

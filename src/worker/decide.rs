@@ -59,13 +59,20 @@ impl Worker {
         match &work.task {
             // Of somebody who cannot be seen clearly nothing is known in CXone either.
             _ if matches!(look.source, Source::Unknown) => by_the_rules(None),
-            Task::Undo { changes, .. } => {
-                let (plan, skipped) = plan::undo(rules, &inputs(&nothing), changes);
+            Task::Undo { changes, evidence } => {
+                let (plan, skipped) = plan::undo(rules, &inputs(&nothing), changes, evidence.as_deref());
                 Decided { plan, work: Some(work), skipped, dropped: None }
             }
             Task::Revert { attributes } => {
                 let plan = decide(rules, &inputs(attributes));
-                Decided { plan, work: Some(work), skipped: Vec::new(), dropped: None }
+                // Observing, nothing is written but what was named.
+                let plan = if self.settings.observe { plan.only(attributes) } else { Some(plan) };
+                match plan {
+                    Some(plan) => {
+                        Decided { plan, work: Some(work.clone()), skipped: Vec::new(), dropped: None }
+                    }
+                    None => by_the_rules(Some((work.clone(), "moved"))),
+                }
             }
             Task::Apply { plan } => {
                 let decided = by_the_rules(None);

@@ -58,7 +58,8 @@ impl Worker {
         };
         Ok(json!({
             "user": user, "at": Timestamp::to_string(&self.clock.now()), "source": source, "news": news,
-            "membership": { "groups": groups, "complete": membership.complete, "readAt": membership.read_at },
+            "membership": { "groups": groups, "complete": membership.complete, "readAt": membership.read_at,
+                "scopeReadAt": membership.scope_read_at },
             "roles": self.roles_json(&membership, held.as_ref()), "link": link, "job": job, "plan": plan,
             "held": case.held, "approval": case.approval, "order": case.work, "restraints": case.restraints,
             "drift": case.drift, "observed": case.observed, "history": history, "remarks": remarks,
@@ -81,14 +82,14 @@ impl Worker {
         let mut remarks = self.store.wanted_remarks(Wanted { since, ..before }, usize::MAX).await?;
         let orders = open_orders(&remarks, &until_then, at);
         let case = self.store.case(user).await?.unwrap_or_default();
-        let restraints: Vec<_> = case.restraints.iter().filter(|restraint| restraint.at <= at).collect();
+        let restraints: Vec<_> = case.restraints.into_iter().filter(|restraint| restraint.at <= at).collect();
         let scim_id = until_then.iter().chain(&afterwards).find_map(|write| write.scim_id.clone());
         until_then.truncate(SHOWN);
         remarks.truncate(SHOWN);
         let seen = self.store.state_at(user, at).await?;
         let link = self.store.link(user).await?;
         let decision = seen.as_ref().map(|seen| {
-            let plan = decided(&self.settings.rules, user, seen, link.as_ref());
+            let plan = decided(&self.settings.rules, user, seen, link.as_ref(), &restraints);
             json!({ "reason": plan.reason.code(), "sentence": plan.reason.sentence(), "changes": plan.changes() })
         });
         Ok(json!({

@@ -56,7 +56,7 @@ impl Worker {
     /// is decided: until then the store may believe that no groups matter.
     pub async fn settle_roots(&self) -> Result<(), crate::store::Error> {
         let now = self.clock.now();
-        for group in self.store.set_roots(&self.settings.rules.relevant_groups(), now).await? {
+        for group in self.store.set_roots(&self.settings.rules.relevant_groups()).await? {
             self.store.schedule(Chore::Group(group), now, now).await?;
         }
         Ok(())
@@ -65,7 +65,8 @@ impl Worker {
     /// The groups that matter to our rules and have the user. While others are being kept than those
     /// rules name (the configuration is being exchanged), it is not complete.
     pub(super) async fn membership(&self, user: UserId) -> Result<Membership, crate::store::Error> {
-        self.store.membership_among(user, self.settings.rules.relevant_groups()).await
+        let rules = &self.settings.rules;
+        self.store.membership(user, rules.relevant_groups(), rules.scope.named_groups()).await
     }
 
     /// Marks everybody who was last seen while some group was unread. A group marks only its own members

@@ -112,7 +112,9 @@ impl Worker {
             Some(job) => Known { latest_news_at: None, ..Known::of(job) },
             None => Known::default(),
         };
-        let look = self.look(user, known).await?;
+        let mut look = self.look(user, known).await?;
+        // Only who writes must be alone with the account; kept, it would be waited for by another look.
+        look.held = None;
         let since = job.and_then(|job| job.out_of_scope_since);
         let decided = self.decided(user, &look, since, self.clock.now());
         Ok((look, decided))

@@ -1,5 +1,6 @@
 //! One run of one job: look, decide, act.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use crate::domain::link::Link;
 use crate::domain::plan::{Action, Plan, Reason, Source, Target};
 use crate::domain::queue::{self, Chore, Job, LinkChange, Outcome, Remark, Settlement};
 use crate::domain::undo::holding_back;
-use crate::domain::user::{Attributes, TargetUser};
+use crate::domain::user::{Attributes, GroupId, TargetUser};
 use crate::graph::fingerprint;
 use crate::store;
 use crate::telemetry::OpLabel;
@@ -23,10 +24,15 @@ use super::decide::Decided;
 use super::failure::Stopped;
 use super::look::{Known, Look};
 
-/// While the groups of the scope are being read, a user is tried again this often.
+/// Whoever waits for groups to be read is looked at again after as long as they have waited already,
+/// within these bounds: soon while they are being read, and seldom while one cannot be.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
-/// So often is somebody looked at again who is back, while a group cannot be read.
 const GROUPS_UNREAD: Duration = Duration::from_secs(300);
+
+/// When to look again at whoever has waited for groups since then.
+fn groups_due(since: Timestamp, now: Timestamp) -> Timestamp {
+    later(now, until(since, now).clamp(GROUPS_PAUSE, GROUPS_UNREAD))
+}
 
 impl Worker {
     pub(super) async fn run_job(&self, job: &Job) -> Result<(Outcome, Option<Held>), store::Error> {
@@ -41,7 +47,7 @@ impl Worker {
         let now = self.clock.now();
         let decided = self.decided(job.user, &look, job.out_of_scope_since, now);
         let mut outcome = self.carry_out(job, &look, &decided).await?;
-        self.follow_absence(job, &look, &mut outcome).await?;
+        self.follow_absence(&look, &mut outcome).await?;
         if matches!(look.source, Source::Unknown) {
             outcome.absent_since = look.absent_since;
         }
@@ -51,12 +57,7 @@ impl Worker {
     }
 
     /// Whoever is gone is noted to be, whatever came of it; and for whoever is back, the groups are read.
-    async fn follow_absence(
-        &self,
-        job: &Job,
-        look: &Look,
-        outcome: &mut Outcome,
-    ) -> Result<(), store::Error> {
+    async fn follow_absence(&self, look: &Look, outcome: &mut Outcome) -> Result<(), store::Error> {
         if let (Some(link), LinkChange::Keep) = (&look.link, &outcome.link) {
             let noted = match &look.source {
                 Source::Gone(_) => {
@@ -71,28 +72,38 @@ impl Worker {
                 outcome.link = LinkChange::Put(Box::new(noted));
             }
         }
-        if look.returned_at.is_none() {
-            return Ok(());
-        }
+        let Some(since) = look.returned_at else { return Ok(()) };
         let now = self.clock.now();
-        for group in self.store.relevant_groups().await? {
-            self.store.schedule(Chore::Group(group), now, now).await?;
-        }
+        self.have_read(self.settings.rules.relevant_groups(), since, now).await?;
         // A reading marks those whose membership it changes; the others are looked at again.
         if let Settlement::Done { recheck_at } = &mut outcome.settlement {
-            let pause = if job.reason == queue::Reason::Recheck { GROUPS_UNREAD } else { GROUPS_PAUSE };
-            *recheck_at = Some(recheck_at.map_or(later(now, pause), |at| at.min(later(now, pause))));
+            let due_at = groups_due(since, now);
+            *recheck_at = Some(recheck_at.map_or(due_at, |at| at.min(due_at)));
         }
         Ok(())
+    }
+
+    /// Has those of the groups read at `read_at` that were not read since `since`: them.
+    async fn have_read(
+        &self,
+        groups: BTreeSet<GroupId>,
+        since: Timestamp,
+        read_at: Timestamp,
+    ) -> Result<Vec<GroupId>, store::Error> {
+        let unread = self.store.groups_read_before(groups, since).await?;
+        let now = self.clock.now();
+        for group in &unread {
+            self.store.schedule(Chore::Group(*group), read_at, now).await?;
+        }
+        Ok(unread)
     }
 
     async fn carry_out(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Outcome, store::Error> {
         let plan = &decided.plan;
         let (code, error) = (plan.reason.code(), plan.reason.sentence());
-        let stop = |settlement| Outcome { case: self.case_after(look, plan), ..Outcome::of(settlement) };
         match &plan.action {
-            Action::Hold => Ok(stop(Settlement::Hold { code, error })),
-            Action::Park => Ok(stop(Settlement::Park { code, error })),
+            Action::Hold => Ok(self.stopped_short(look, plan, Settlement::Hold { code, error })),
+            Action::Park => Ok(self.stopped_short(look, plan, Settlement::Park { code, error })),
             // Where nothing is decided, nothing of the case is either.
             Action::LookAgain => Ok(Outcome::of(self.look_again(job, look, &plan.reason))),
             Action::Confirm { since } => self.confirm(*since, error).await,
@@ -135,16 +146,23 @@ impl Worker {
     }
 
     /// Out of scope by one look: the groups are read anew, and then another look must agree.
-    async fn confirm(&self, since: Timestamp, error: String) -> Result<Outcome, store::Error> {
-        let now = self.clock.now();
-        let read_at = later(since, OUT_OF_SCOPE_TWICE_APART).max(now);
-        for group in self.store.relevant_groups().await? {
-            self.store.schedule(Chore::Group(group), read_at, now).await?;
+    async fn confirm(&self, since: Timestamp, mut error: String) -> Result<Outcome, store::Error> {
+        let (now, counts_at) = (self.clock.now(), later(since, OUT_OF_SCOPE_TWICE_APART));
+        let read_at = counts_at.max(now);
+        let unread = self.have_read(self.settings.rules.scope.named_groups(), counts_at, read_at).await?;
+        if let Some(group) = unread.first().filter(|_| now > counts_at) {
+            error.push_str(&format!("; group {group} has not been read since {counts_at}"));
         }
-        let due_at = later(read_at, GROUPS_PAUSE);
+        let due_at = groups_due(counts_at, read_at);
         let mut outcome = Outcome::of(Settlement::Again { due_at, counts: false, error });
         outcome.out_of_scope_since = Some(since);
         Ok(outcome)
+    }
+
+    /// The job stops at something else before what the guard held comes up again: that stays held.
+    pub(super) fn stopped_short(&self, look: &Look, plan: &Plan, settlement: Settlement) -> Outcome {
+        let case = CaseChange { held: None, ..self.case_after(look, plan) };
+        Outcome { case, ..Outcome::of(settlement) }
     }
 
     /// What a decision leaves of the case before anything is written: what was held or observed
@@ -231,6 +249,12 @@ impl Worker {
                 outcome.remarks.push(remark(&work.batch, words));
             }
             outcome.case.work_done = Some(work.batch.clone());
+            if let (Task::Undo { .. }, Settlement::Done { recheck_at }) =
+                (&work.task, &mut outcome.settlement)
+            {
+                // An undo was done instead of what the rules say, and what they say of it now is not known.
+                *recheck_at = Some(now);
+            }
         }
     }
 
@@ -262,7 +286,7 @@ impl Worker {
         let now = self.clock.now();
         let (due_at, counts) = match reason {
             Reason::SourceUnknown => (self.next_look(job, look.absent_since.unwrap_or(now), now), true),
-            _ => (later(now, GROUPS_PAUSE), false),
+            _ => (groups_due(look.returned_at.unwrap_or(job.first_news_at), now), false),
         };
         if counts && job.attempts >= self.settings.max_attempts {
             return Settlement::Park { code: reason.code(), error: reason.sentence() };

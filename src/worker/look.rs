@@ -87,7 +87,10 @@ impl Worker {
         let mut membership = self.membership(user).await?;
         let link = self.store.link(user).await?;
         let returned_at = self.returned_at(&source, link.as_ref(), &membership);
-        membership.complete &= returned_at.is_none();
+        if let Some(since) = returned_at {
+            membership.complete = false;
+            membership.scope_read_at = membership.scope_read_at.filter(|read_at| *read_at >= since);
+        }
         let case = self.store.case(user).await?.unwrap_or_default();
         let Seen { target, found, held } =
             self.look_at_target(user, &source, link.as_ref(), known.believes).await?;

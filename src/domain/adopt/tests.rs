@@ -172,7 +172,7 @@ fn there(attributes: &[(Attribute, Value)]) -> TargetUser {
 
 fn paired(roles: Owner, user: &SourceUser, shown: &TargetUser) -> Pair {
     let membership =
-        Membership { groups: [GroupId::from_bytes([1; 16])].into(), complete: true, read_at: None };
+        Membership { groups: [GroupId::from_bytes([1; 16])].into(), complete: true, ..Membership::default() };
     pair(&rules(roles), user, &membership, shown, Timestamp::UNIX_EPOCH, "f".to_owned()).unwrap()
 }
 
@@ -241,7 +241,7 @@ fn whoever_cannot_be_compared_is_not_linked() {
     let mut rules = rules(Owner::Entra);
     let fails = rule(Some("FormatDateTime([givenName], , \"yyyy\", \"yyyy\")"), Owner::Entra);
     rules.attributes.insert(Attribute::UserType, fails);
-    let membership = Membership { groups: Default::default(), complete: true, read_at: None };
+    let membership = Membership { groups: Default::default(), complete: true, ..Membership::default() };
     let wrong = pair(&rules, &ana(true), &membership, &there(&[]), Timestamp::UNIX_EPOCH, String::new());
     assert!(matches!(wrong, Err(Reason::MappingFailed(_))), "{wrong:?}");
 }

@@ -104,9 +104,15 @@ fn what_waits_for_an_operator_waits_since_the_first_time() {
     assert_eq!(since(holds(Some(held("q", 9))), full()), Some(at(5)));
     assert_eq!(since(holds(Some(held("q", 3))), full()), Some(at(3)));
     assert_eq!(since(holds(Some(held("q", 9))), Case::default()), Some(at(9)));
+}
+
+#[test]
+fn an_approval_ends_with_what_it_is_for() {
+    let holds = |item| CaseChange { held: Some(item), ..CaseChange::default() };
     let after = holds(Some(held("q", 9))).applied_to(full());
-    assert_eq!(after, Case { held: Some(held("q", 5)), ..full() });
-    assert_eq!(holds(None).applied_to(full()), Case { held: None, ..full() });
+    assert_eq!(after, Case { held: Some(held("q", 5)), approval: None, ..full() });
+    assert_eq!(holds(None).applied_to(full()), Case { held: None, approval: None, ..full() });
+    assert_eq!(holds(Some(held("p", 5))).applied_to(full()), full());
 }
 
 #[test]
@@ -124,16 +130,70 @@ fn restraints_are_lifted_and_the_newest_of_one_thing_stands() {
     let more = vec![restraint(forbids("b"), "ben"), restraint(forbids("a"), "ben")];
     let change = CaseChange { restrain: more.clone(), ..CaseChange::default() };
     assert_eq!(change.applied_to(full()).restraints, more);
+    let about =
+        |evidence: &str| Restraint { evidence: Some(evidence.to_owned()), ..restraint(forbids("a"), "ben") };
+    let both = vec![about("disabled"), about("out_of_scope")];
+    let change = CaseChange { restrain: both.clone(), ..CaseChange::default() };
+    assert_eq!(change.applied_to(full()).restraints[1..], both, "who is kept may be kept for two reasons");
+}
+
+fn intent(batch: Option<&str>, after: &str) -> Intent {
+    let (attribute, after) = (Attribute::DisplayName, Some(Value::text(after)));
+    Intent {
+        at: at(0),
+        user: crate::domain::user::UserId::from_bytes([1; 16]),
+        scim_id: None,
+        operation: Operation::Patch,
+        changes: vec![Change { attribute, before: None, after }],
+        why: Default::default(),
+        reason: crate::domain::queue::Reason::Delta,
+        evidence: None,
+        plan: "p".to_owned(),
+        desired: "d".to_owned(),
+        batch: batch.map(str::to_owned),
+        approved_by: None,
+        spend: Spend::default(),
+    }
 }
 
 #[test]
-fn what_is_done_or_used_up_goes_and_what_was_ordered_meanwhile_stays() {
+fn what_an_operator_says_between_the_look_and_the_write_counts() {
+    let case = full();
+    assert!(case.overrules(&intent(None, "a")), "forbidden meanwhile");
+    assert!(!case.overrules(&intent(None, "b")));
+    assert!(case.overrules(&intent(Some("b"), "a")), "an order that applies is bound by it too");
+    assert!(!case.overrules(&intent(Some("b"), "b")));
+    assert!(case.overrules(&intent(Some("old"), "b")), "the order was replaced or dropped");
+    let task = Task::Undo { changes: Vec::new(), evidence: None };
+    let undoing = Case { work: Some(Work { task, ..work("b") }), ..full() };
+    assert!(!undoing.overrules(&intent(Some("b"), "a")), "an undo takes back what forbade it");
+}
+
+#[test]
+fn a_restraint_forbids_just_what_it_names() {
+    let of = |forbids| restraint(forbids, "ana");
+    let roles = |items: &[&str]| Some(Value::List(items.iter().map(|item| (*item).to_owned()).collect()));
+    let change =
+        Change { attribute: Attribute::Roles, before: roles(&["x", "z"]), after: roles(&["y", "z"]) };
+    let give = |role: &str| of(Forbidden::GiveRole { role: role.to_owned() });
+    let take = |role: &str| of(Forbidden::TakeRole { role: role.to_owned() });
+    assert!(give("y").forbids(&change, None) && take("x").forbids(&change, None));
+    for other in [give("x"), give("z"), take("y"), take("z"), of(forbids("a"))] {
+        assert!(!other.forbids(&change, None), "{other:?}");
+    }
+    let off = Change { attribute: Attribute::Active, before: None, after: Some(Value::Flag(false)) };
+    let forbids = Forbidden::Value { attribute: Attribute::Active, value: off.after.clone() };
+    let kept = Restraint { evidence: Some("in_deleted_items".to_owned()), ..of(forbids) };
+    assert!(kept.forbids(&off, Some("in_deleted_items")) && kept.forbids(&off, Some("absent_twice")));
+    assert!(!kept.forbids(&off, Some("disabled")));
+    assert!(!kept.forbids(&Change { after: Some(Value::Flag(true)), ..off }, None));
+}
+
+#[test]
+fn what_is_done_goes_and_what_was_ordered_meanwhile_stays() {
     let done = |batch: &str| CaseChange { work_done: Some(batch.to_owned()), ..CaseChange::default() };
     assert_eq!(done("b").applied_to(full()), Case { work: None, ..full() });
     assert_eq!(done("another").applied_to(full()), full());
-    let used = |plan: &str| CaseChange { approval_used: Some(plan.to_owned()), ..CaseChange::default() };
-    assert_eq!(used("p").applied_to(full()), Case { approval: None, ..full() });
-    assert_eq!(used("another").applied_to(full()), full());
 }
 
 #[test]

@@ -87,7 +87,8 @@ fn every_code_of_the_program_is_in_the_list_and_no_other() {
     rows.insert("outside_the_table");
     assert_eq!(codes(Place::Role), rows);
     assert!(codes(Place::Job).contains(GUARD) && codes(Place::Job).contains(WRITTEN_TOO_OFTEN));
-    let skips = [UndoSkip::Created, UndoSkip::NeedsEvidence, UndoSkip::Moved].map(UndoSkip::name);
+    let skips = [UndoSkip::Created, UndoSkip::NeedsEvidence, UndoSkip::Moved, UndoSkip::LeftSince]
+        .map(UndoSkip::name);
     assert!(codes(Place::Skipped).is_superset(&skips.into()));
     let tasks = [
         Task::Apply { plan: String::new() },

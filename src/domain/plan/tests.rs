@@ -64,7 +64,18 @@ fn ana() -> SourceUser {
 }
 
 fn everywhere() -> Membership {
-    Membership { groups: [group(1)].into(), complete: true, read_at: Some(at(300)) }
+    read_at(&[1], 300)
+}
+
+/// In these groups, all of which were read then.
+fn read_at(groups: &[u8], second: i64) -> Membership {
+    let groups = groups.iter().map(|n| group(*n)).collect();
+    Membership { groups, complete: true, read_at: Some(at(second)), scope_read_at: Some(at(second)) }
+}
+
+/// In no group, as far as those read say.
+fn unread() -> Membership {
+    Membership { complete: false, scope_read_at: None, ..read_at(&[], 300) }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -205,11 +216,11 @@ fn a_failed_read_of_the_groups_deactivates_nobody() {
     rules.scope = Scope { groups: vec![group(5)], ..Scope::default() };
     let target = Target::Found(ana_there());
     let link = linked();
-    let incomplete = Membership { groups: [].into(), complete: false, read_at: Some(at(300)) };
-    let plan = decide(&rules, &Source::Present(ana()), &incomplete, &target, Some(&link));
+    let plan = decide(&rules, &Source::Present(ana()), &unread(), &target, Some(&link));
     assert_eq!(plan.action, Action::LookAgain);
-    let complete = Membership { complete: true, ..incomplete };
-    let plan = decide(&rules, &Source::Present(ana()), &complete, &target, Some(&link));
+    // A role group that cannot be read is none of the scope's.
+    let of_scope = Membership { scope_read_at: Some(at(300)), ..unread() };
+    let plan = decide(&rules, &Source::Present(ana()), &of_scope, &target, Some(&link));
     assert_eq!(shown(&plan), "leaver | active: true > false");
     assert!(plan.evidence().unwrap().sentence().contains("scope.groups"));
 }
@@ -217,8 +228,7 @@ fn a_failed_read_of_the_groups_deactivates_nobody() {
 #[test]
 fn roles_wait_until_the_groups_are_read() {
     let target = Target::Found(ana_there());
-    let incomplete = Membership { groups: [].into(), complete: false, read_at: Some(at(300)) };
-    let plan = decide(&rules(), &Source::Present(ana()), &incomplete, &target, Some(&linked()));
+    let plan = decide(&rules(), &Source::Present(ana()), &unread(), &target, Some(&linked()));
     assert_eq!(shown(&plan), "in_sync | ");
 }
 

@@ -19,7 +19,8 @@ fn a_table_that_is_not_one_to_one_is_refused() {
 #[test]
 fn roles_outside_the_table_are_never_touched() {
     let table = RoleTable::new(vec![row(1, "agent"), row(2, "supervisor")]).unwrap();
-    let membership = Membership { groups: [group(2), group(9)].into(), complete: true, read_at: None };
+    let membership =
+        Membership { groups: [group(2), group(9)].into(), complete: true, ..Membership::default() };
     let held = ["agent".to_owned(), "by hand".to_owned()];
     assert_eq!(table.desired(&membership, &held), ["by hand".to_owned(), "supervisor".to_owned()].into());
 }
@@ -37,7 +38,7 @@ fn every_row_is_judged_by_membership_and_by_what_is_held() {
     let judge = |member: bool, complete, held: &[&str]| {
         let groups = if member { [group(1)].into() } else { [group(2)].into() };
         let held: Vec<String> = held.iter().map(|role| (*role).to_owned()).collect();
-        row.judge(&Membership { groups, complete, read_at: None }, &held)
+        row.judge(&Membership { groups, complete, ..Membership::default() }, &held)
     };
     for complete in [true, false] {
         assert_eq!(judge(true, complete, &["agent"]), RowCode::Given);

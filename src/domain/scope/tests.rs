@@ -27,15 +27,16 @@ fn scope(groups: &[u8], exclude: &[u8], rules: &[&str]) -> Scope {
     }
 }
 
-fn judged(scope: &Scope, groups: &[u8], complete: bool, read_at: Option<i64>) -> InScope {
+fn judged(scope: &Scope, groups: &[u8], read_at: Option<i64>) -> InScope {
     let groups = groups.iter().map(|n| group(*n)).collect();
-    scope.of(&ana(), &Membership { groups, complete, read_at: read_at.map(at) }, at(9))
+    let scope_read_at = read_at.map(at);
+    scope.of(&ana(), &Membership { groups, scope_read_at, ..Membership::default() }, at(9))
 }
 
 /// In short: `yes`, `unknown`, or the rule that says no with the second of the reading it rests on.
 #[track_caller]
 fn check(scope: &Scope, groups: &[u8], expected: &str) {
-    let got = match judged(scope, groups, true, Some(5)) {
+    let got = match judged(scope, groups, Some(5)) {
         InScope::Yes => "yes".to_owned(),
         InScope::Unknown(_) => "unknown".to_owned(),
         InScope::No(sighting) => {
@@ -47,7 +48,7 @@ fn check(scope: &Scope, groups: &[u8], expected: &str) {
 
 #[test]
 fn everybody_is_in_a_scope_that_says_nothing() {
-    assert_eq!(judged(&Scope::default(), &[], false, None), InScope::Yes);
+    assert_eq!(judged(&Scope::default(), &[], None), InScope::Yes);
 }
 
 #[test]
@@ -76,14 +77,12 @@ fn every_rule_must_be_true_of_the_user_as_read() {
 fn nothing_is_concluded_before_the_groups_have_all_been_read() {
     for scope in [scope(&[1], &[], &[]), scope(&[], &[3], &[])] {
         assert!(scope.needs_groups());
-        for (complete, read_at) in [(false, Some(5)), (true, None), (false, None)] {
-            let told = judged(&scope, &[1], complete, read_at);
-            assert!(matches!(&told, InScope::Unknown(why) if why.contains("groups")), "{told:?}");
-        }
+        let told = judged(&scope, &[1], None);
+        assert!(matches!(&told, InScope::Unknown(why) if why.contains("groups")), "{told:?}");
     }
     let by_rule = scope(&[], &[], &["IsPresent([mail])"]);
     assert!(!by_rule.needs_groups());
-    assert!(matches!(judged(&by_rule, &[], false, None), InScope::No(_)), "the groups do not matter here");
+    assert!(matches!(judged(&by_rule, &[], None), InScope::No(_)), "the groups do not matter here");
 }
 
 #[test]

@@ -68,8 +68,7 @@ fn ana() -> SeenState {
         target: None,
         scim_id: None,
     };
-    let membership = Membership { groups: state.groups.clone(), complete: true, read_at: Some(state.at) };
-    let plan = replay(&rules(), user(7), &state, &membership, None);
+    let plan = decided(&rules(), user(7), &state, None, &[]);
     state.target = apply(&plan, None, &ScimId(String::new())).map(|target| target.attributes);
     state.scim_id = Some(ScimId("cx-1".to_owned()));
     state

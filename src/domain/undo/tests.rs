@@ -181,6 +181,6 @@ fn what_was_taken_back_is_held_back() {
 /// The names are kept in the history.
 #[test]
 fn what_is_left_as_it_is_says_why() {
-    let codes = [UndoSkip::Created, UndoSkip::NeedsEvidence, UndoSkip::Moved];
-    assert_eq!(codes.map(UndoSkip::name), ["created", "needs_evidence", "moved"]);
+    let codes = [UndoSkip::Created, UndoSkip::NeedsEvidence, UndoSkip::Moved, UndoSkip::LeftSince];
+    assert_eq!(codes.map(UndoSkip::name), ["created", "needs_evidence", "moved", "left_since"]);
 }

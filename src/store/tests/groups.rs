@@ -25,7 +25,7 @@ fn ids(groups: &[u8]) -> Vec<GroupId> {
 /// A store where these groups are configured.
 async fn with_roots(roots: &[u8]) -> Store {
     let store = fresh();
-    let unread = store.set_roots(&ids(roots).into_iter().collect(), at(0)).await.unwrap();
+    let unread = store.set_roots(&ids(roots).into_iter().collect()).await.unwrap();
     assert_eq!(unread, ids(roots));
     store
 }
@@ -41,7 +41,7 @@ async fn take_marked(store: &Store) -> Vec<u8> {
 }
 
 async fn membership(store: &Store, n: u8) -> (Vec<GroupId>, bool) {
-    let Membership { groups, complete, .. } = store.membership(user(n)).await.unwrap();
+    let Membership { groups, complete, .. } = store.membership(user(n), [].into(), [].into()).await.unwrap();
     (groups.into_iter().collect(), complete)
 }
 
@@ -74,7 +74,7 @@ async fn to_rules_that_name_another_group_no_membership_is_complete() {
     record(&store, 1, &[1], &[]).await;
     let among = async |named: &[u8]| {
         let named = ids(named).into_iter().collect();
-        let Membership { groups, complete, .. } = store.membership_among(user(1), named).await.unwrap();
+        let Membership { groups, complete, .. } = store.membership(user(1), named, [].into()).await.unwrap();
         (groups.into_iter().collect::<Vec<_>>(), complete)
     };
     assert_eq!(among(&[1]).await, (ids(&[1]), true));
@@ -156,9 +156,7 @@ async fn roots_can_change() {
     record(&store, 1, &[1], &[2]).await;
     record(&store, 2, &[2], &[]).await;
     record(&store, 5, &[5], &[]).await;
-    let set = async |roots: &[u8]| {
-        store.set_roots(&ids(roots).into_iter().collect::<BTreeSet<_>>(), at(20)).await.unwrap()
-    };
+    let set = async |roots: &[u8]| store.set_roots(&ids(roots).into_iter().collect()).await.unwrap();
     assert_eq!(set(&[2, 6]).await, ids(&[6]), "group 2 was read when it was nested");
     assert_eq!(store.relevant_groups().await.unwrap(), ids(&[2, 6]));
     assert_eq!(membership(&store, 2).await, (ids(&[2]), false));
@@ -198,11 +196,35 @@ async fn a_group_of_thousands_is_recorded_and_its_users_are_marked() {
 }
 
 #[tokio::test]
+async fn the_scope_is_as_old_as_its_own_groups() {
+    let store = with_roots(&[1, 2]).await;
+    let read_at = async |of_scope: &[u8]| {
+        let of_scope = ids(of_scope).into_iter().collect();
+        store.membership(user(1), [].into(), of_scope).await.unwrap().scope_read_at
+    };
+    let read = async |n, users: &[u8], nested: &[u8], second| {
+        store.record_group(group(n), members(users, nested), at(second)).await.unwrap();
+    };
+    read(1, &[1], &[3], 10).await;
+    assert_eq!(read_at(&[1]).await, None, "what is nested in it has not been read");
+    read(3, &[], &[], 7).await;
+    assert_eq!(read_at(&[1]).await, Some(at(7)), "that of a role need not be read");
+    assert_eq!((read_at(&[1, 2]).await, read_at(&[9]).await), (None, None));
+    read(2, &[], &[], 30).await;
+    assert_eq!((read_at(&[1, 2]).await, read_at(&[2]).await), (Some(at(7)), Some(at(30))));
+    let before =
+        async |second| store.groups_read_before(ids(&[1]).into_iter().collect(), at(second)).await.unwrap();
+    assert_eq!(before(7).await, []);
+    assert_eq!(before(8).await, ids(&[3]));
+    assert_eq!(before(11).await, ids(&[1, 3]));
+}
+
+#[tokio::test]
 async fn exactly_those_are_marked_whose_membership_changed() {
     let memberships = async |store: &Store| {
         let mut all = Vec::new();
         for n in 1..=5 {
-            all.push(store.membership(user(n)).await.unwrap().groups);
+            all.push(membership(store, n).await.0);
         }
         all
     };

@@ -261,6 +261,35 @@ async fn what_is_rejected_is_forbidden_until_it_is_lifted() {
 }
 
 #[tokio::test]
+async fn what_is_rejected_after_the_look_is_not_written_although_there_is_room() {
+    let store = fresh();
+    let set = with_held(&store).await;
+    store.rule(ruling(&[], &set, Verdict::Reject), at(20)).await.unwrap();
+    let off = || Intent { changes: held_item(1, "plan 1").changes, ..named(1, "plan 1", 21) };
+    let ask = async |intent| store.begin_write(intent, Budgets::default(), MINUTE).await.unwrap();
+    assert_eq!(ask(off()).await, Begun::Overruled);
+    assert_eq!(store.history(Some(user(1)), None, 9).await.unwrap(), [], "no intent is left of it");
+    assert!(passed(&ask(Intent { changes: Vec::new(), ..off() }).await), "what is not forbidden is");
+    store.lift(user(1), "ben".to_owned(), at(30)).await.unwrap();
+    assert!(passed(&ask(off()).await));
+    assert_eq!(ask(Intent { batch: Some("gone".to_owned()), ..off() }).await, Begun::Overruled);
+}
+
+#[tokio::test]
+async fn an_approval_that_was_not_used_ends_when_the_job_is_dropped() {
+    let store = fresh();
+    let set = with_held(&store).await;
+    let approve = Verdict::Approve { expires_at: at(1000) };
+    store.rule(ruling(&[], &set, approve), at(20)).await.unwrap();
+    store.drop_job(user(1), at(21)).await.unwrap();
+    assert_eq!(store.case(user(1)).await.unwrap(), None);
+    settle(&store, 2, 22, Outcome { case: CaseChange { held: Some(None), ..Default::default() }, ..done() })
+        .await;
+    assert_eq!(store.case(user(2)).await.unwrap(), None, "it has come to nothing");
+    assert!(!passed(&store.begin_write(named(2, "plan 2", 30), per_hour(0), MINUTE).await.unwrap()));
+}
+
+#[tokio::test]
 async fn a_held_item_keeps_the_time_of_its_beginning() {
     let store = fresh();
     with_held(&store).await;

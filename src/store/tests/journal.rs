@@ -24,7 +24,7 @@ async fn fold(store: &Store) {
 #[tokio::test]
 async fn news_of_a_group_asks_for_a_reading_if_the_group_is_relevant() {
     let store = fresh();
-    store.set_roots(&BTreeSet::from([group(1)]), at(0)).await.unwrap();
+    store.set_roots(&BTreeSet::from([group(1)])).await.unwrap();
     store.accept(vec![News::Group { id: group(1) }, News::Group { id: group(2) }], at(1)).await.unwrap();
     fold(&store).await;
     assert_eq!(chores(&store).await, [Chore::Group(group(1))]);

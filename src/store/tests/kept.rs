@@ -68,6 +68,20 @@ async fn a_link_that_was_taken_over_keeps_its_new_owner() {
 }
 
 #[tokio::test]
+async fn who_had_an_account_before_does_not_take_it_back_by_a_note_in_their_link() {
+    let store = fresh();
+    put(&store, 1, "a").await;
+    put(&store, 2, "a").await;
+    put(&store, 1, "a").await;
+    assert_eq!(store.linked_to(&scim("a")).await.unwrap(), Some(user(2)));
+    assert_eq!(store.link(user(1)).await.unwrap(), Some(link("a")), "what is known of them is kept");
+    put(&store, 2, "b").await;
+    assert_eq!(store.linked_to(&scim("a")).await.unwrap(), None);
+    put(&store, 1, "a").await;
+    assert_eq!(store.linked_to(&scim("a")).await.unwrap(), Some(user(1)), "nobody has it any more");
+}
+
+#[tokio::test]
 async fn an_account_is_adopted_only_when_neither_side_is_linked() {
     let memory = Memory::default();
     let store = open(&memory);

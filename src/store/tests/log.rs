@@ -3,6 +3,7 @@
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use super::support::*;
+use crate::domain::case::{Task, Work};
 use crate::domain::guard::Budgets;
 use crate::domain::queue::{Change, Intent, Operation, Outcome, Reason, Remark, Write, WriteResult, Wrote};
 use crate::domain::user::{Attribute, Attributes, ScimId, Value};
@@ -52,6 +53,11 @@ async fn write(store: &Store, n: u8, second: i64, result: WriteResult) {
     settle(store, n, second, Outcome { writes: vec![wrote(number, second, result)], ..done() }).await;
 }
 
+pub fn work(batch: &str) -> Work {
+    let task = Task::Apply { plan: "p".to_owned() };
+    Work { batch: batch.to_owned(), by: "ana".to_owned(), at: at(0), expires_at: at(99), task }
+}
+
 fn seconds(writes: &[Write]) -> Vec<i64> {
     writes.iter().map(|write| write.at.as_second() - at(0).as_second()).collect()
 }
@@ -82,6 +88,9 @@ async fn a_long_history_is_read_to_its_end_and_by_order() {
     for n in 0..=255_u8 {
         for second in [7, 7, 8] {
             let batch = (second == 8 && n % 2 == 0).then(|| "a".to_owned());
+            if batch.is_some() {
+                store.order(vec![(user(n), work("a"))], at(second)).await.unwrap();
+            }
             begin(&store, Intent { batch, ..intent(n, second, Operation::Patch) }).await;
         }
     }

@@ -108,7 +108,7 @@ async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Erro
     };
     match n {
         0 => store.accept(vec![news(1), news(2), News::Group { id: group(1) }], now).await,
-        1 => store.set_roots(&BTreeSet::from([group(1)]), now).await.map(drop),
+        1 => store.set_roots(&BTreeSet::from([group(1)])).await.map(drop),
         2 => {
             store
                 .accept(vec![News::User { id: user(3), deleted: true }, News::Group { id: group(1) }], now)

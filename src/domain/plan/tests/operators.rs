@@ -39,6 +39,71 @@ fn who_was_kept_for_one_reason_is_not_kept_for_another() {
 }
 
 #[test]
+fn who_is_disabled_goes_at_once_whatever_the_scope_says() {
+    let (source, target, link) = (disabled(), Target::Found(ana_there()), linked());
+    let mut rules = Rules { on_delete: OnDelete::Ignore, ..rules() };
+    rules.scope.groups = vec![group(5)];
+    let decided = |membership: &Membership, link, restraints: &[Restraint]| {
+        let revert = BTreeSet::new();
+        let inputs = inputs(&source, membership, &target, link, restraints, &revert);
+        let plan = super::super::decide(&rules, &Inputs { out_of_scope_since: None, ..inputs });
+        (shown(&plan), plan.evidence().map(Evidence::code))
+    };
+    let off = ("leaver | active: true > false".to_owned(), Some("disabled"));
+    assert_eq!(decided(&everywhere(), Some(&link), &[]), off, "out of scope");
+    assert_eq!(decided(&unread(), Some(&link), &[]), off, "nobody knows");
+    let about_scope = [restraint(super::operators::off(), Some("out_of_scope"))];
+    assert_eq!(decided(&everywhere(), Some(&link), &about_scope), off, "kept for another reason");
+    assert_eq!(decided(&everywhere(), None, &[]).0, "on_delete_is_ignore | ", "never ours");
+}
+
+#[test]
+fn who_is_kept_although_disabled_still_goes_when_out_of_scope() {
+    let (source, target, link) = (disabled(), Target::Found(ana_there()), linked());
+    let mut rules = rules();
+    rules.scope.groups = vec![group(5)];
+    let restraints = [restraint(off(), Some("disabled"))];
+    let revert = BTreeSet::new();
+    let (membership, within) = (everywhere(), read_at(&[5], 300));
+    let inputs = inputs(&source, &membership, &target, Some(&link), &restraints, &revert);
+    let plan = super::super::decide(&rules, &inputs);
+    assert_eq!(plan.evidence().map(Evidence::code), Some("out_of_scope"));
+    let plan = super::super::decide(&rules, &Inputs { membership: &within, ..inputs });
+    assert_eq!(shown(&plan), "restrained | ");
+}
+
+#[test]
+fn of_a_plan_only_what_was_named() {
+    let by_hand = |active: bool| {
+        let mut user = ana_there();
+        user.attributes.insert(Attribute::FamilyName, Value::text("By hand"));
+        user.attributes.insert(Attribute::Active, Value::Flag(active));
+        user
+    };
+    let only = |plan: &Plan, named: &[Attribute]| {
+        plan.only(&named.iter().copied().collect()).map(|plan| (plan.action.clone(), shown(&plan)))
+    };
+    let present = Source::Present(ana());
+    let both = decided(&present, &by_hand(false), &[], &[]);
+    assert_eq!(shown(&both), "returned | familyName: By hand > Martin; active: false > true");
+    let (action, words) = only(&both, &[Attribute::FamilyName]).unwrap();
+    assert!(matches!(action, Action::Patch(_)));
+    assert_eq!(words, "returned | familyName: By hand > Martin");
+    let (action, words) = only(&both, &[Attribute::Active]).unwrap();
+    assert!(matches!(action, Action::Reactivate(_)));
+    assert_eq!(words, "returned | active: false > true");
+    assert_eq!(only(&both, &[Attribute::Emails]).unwrap().0, Action::Nothing);
+
+    let off = decided(&disabled(), &by_hand(true), &[], &[]);
+    assert_eq!(only(&off, &[Attribute::FamilyName]), None, "that is not what was named");
+    assert_eq!(only(&off, &[Attribute::Active]).unwrap().1, "leaver | active: true > false");
+    let joiner = decide(&rules(), &present, &everywhere(), &Target::Absent, None);
+    assert_eq!(only(&joiner, &[Attribute::FamilyName]), None);
+    let unclear = decided(&Source::Unknown, &by_hand(true), &[], &[]);
+    assert_eq!(only(&unclear, &[Attribute::FamilyName]).unwrap().0, Action::LookAgain);
+}
+
+#[test]
 fn what_is_forbidden_is_kept_until_entra_says_something_else() {
     let named = |name: &str| {
         let mut user = ana();
@@ -100,7 +165,7 @@ fn out_of_scope_counts_from_the_look_and_not_from_an_old_reading() {
     rules.scope = Scope { groups: vec![group(5)], ..Scope::default() };
     let (source, target, link) = (Source::Present(ana()), Target::Found(ana_there()), linked());
     let decided = |since: Option<i64>, read: i64, now: i64| {
-        let membership = Membership { groups: [].into(), complete: true, read_at: Some(at(read)) };
+        let membership = read_at(&[], read);
         let revert = BTreeSet::new();
         let inputs = Inputs {
             out_of_scope_since: since.map(at),

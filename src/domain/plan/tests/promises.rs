@@ -57,7 +57,7 @@ proptest! {
     fn no_account_is_turned_off_without_evidence(world in world(), undone in some_changes()) {
         let plan = world.decide();
         prop_assert_eq!(plan.changes().iter().any(turns_off), plan.evidence().is_some(), "{:?}", plan);
-        let (undo, _) = super::super::undo(&world.rules, &world.inputs(), &undone);
+        let (undo, _) = super::super::undo(&world.rules, &world.inputs(), &undone, Some("disabled"));
         prop_assert!(!undo.changes().iter().any(turns_off), "{:?}", undo);
     }
 
@@ -76,8 +76,7 @@ proptest! {
         prop_assert!(apart >= OUT_OF_SCOPE_TWICE_APART, "{:?}", apart);
         prop_assert_eq!(Some(time("first")), since);
         if stored["rule"].as_str().unwrap().contains("roups") {
-            prop_assert!(world.membership.complete);
-            prop_assert_eq!(Some(time("second")), world.membership.read_at);
+            prop_assert_eq!(Some(time("second")), world.membership.scope_read_at);
         } else {
             prop_assert_eq!(time("second"), world.now);
         }
@@ -100,7 +99,7 @@ proptest! {
         }
         let plan = world.decide();
         prop_assert_eq!((plan.changes(), plan.operation()), (Vec::new(), None));
-        let (undo, _) = super::super::undo(&world.rules, &world.inputs(), &undone);
+        let (undo, _) = super::super::undo(&world.rules, &world.inputs(), &undone, Some("disabled"));
         prop_assert_eq!((undo.changes(), undo.operation()), (Vec::new(), None));
     }
 
@@ -124,6 +123,9 @@ proptest! {
         let plan = world.decide();
         for restraint in &world.restraints {
             prop_assert!(!breaks(restraint, &plan), "{:?} in {:?}", restraint, plan);
+            let evidence = plan.evidence().map(Evidence::code);
+            let forbids = plan.changes().iter().any(|change| restraint.forbids(change, evidence));
+            prop_assert!(!forbids, "{:?} in {:?}", restraint, plan);
         }
     }
 
@@ -131,6 +133,10 @@ proptest! {
     fn whoever_forbids_a_whole_plan_has_nothing_of_it_done(world in busy_world()) {
         let plan = world.decide();
         let restrained = world.forbidding(&plan.changes());
+        for change in plan.changes() {
+            let forbids = restrained.restraints.iter().any(|it| it.forbids(&change, None));
+            prop_assert!(forbids, "{:?}", change);
+        }
         let second = restrained.decide();
         prop_assert_eq!(second.operation(), None, "{:?} after {:?}", second, plan);
         prop_assert_eq!(second.lift, vec![], "Entra says what it said");

@@ -67,7 +67,7 @@ fn target() -> impl Strategy<Value = Option<TargetUser>> {
 
 pub fn membership() -> impl Strategy<Value = Membership> {
     (proptest::collection::btree_set((1u8..4).prop_map(group), 0..3), any::<bool>())
-        .prop_map(|(groups, complete)| Membership { groups, complete, read_at: Some(at(300)) })
+        .prop_map(|(groups, complete)| Membership { groups, complete, ..everywhere() })
 }
 
 /// Holds a role that is not in the table.

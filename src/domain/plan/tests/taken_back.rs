@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::world::{busy_world, restraint, user};
+use super::world::{World, busy_world, restraint, some_changes, user};
 use super::*;
 use crate::domain::queue::{self, Intent, Write, WriteResult};
-use crate::domain::undo::{holding_back, inverse};
+use crate::domain::undo::{UndoSkip, holding_back, inverse};
 
 /// The plan as the history tells it once it was carried out.
 fn written(plan: &Plan) -> Option<Write> {
@@ -27,7 +27,35 @@ fn written(plan: &Plan) -> Option<Write> {
     Some(Write { number: 1, intent, result: WriteResult::Applied, shown: Attributes::new(), lag_ms: 0 })
 }
 
+fn undo(
+    world: &World,
+    changes: &[Change],
+    evidence: Option<&str>,
+) -> (Plan, Vec<crate::domain::undo::Skipped>) {
+    super::super::undo(&world.rules, &world.inputs(), changes, evidence)
+}
+
 proptest! {
+    #[test]
+    fn nobody_is_turned_on_by_an_undo_who_has_left_for_another_reason(
+        world in busy_world(), changes in some_changes(),
+    ) {
+        let left = match &world.source {
+            Source::Present(user) => !user.enabled,
+            Source::Gone(_) => true,
+            Source::Unknown => false,
+        };
+        let turns_on = |plan: &Plan| plan.changes().iter().any(|it| it.attribute == Attribute::Active);
+        let (plan, skipped) = undo(&world, &changes, Some(OUT_OF_SCOPE));
+        let (same, _) = undo(&world, &changes, Some(if world.is_gone() { "absent_twice" } else { "disabled" }));
+        prop_assert!(!(left && turns_on(&plan)), "{:?}", plan);
+        let is_told = skipped.iter().any(|skipped| skipped.code == UndoSkip::LeftSince);
+        prop_assert_eq!(is_told, left && turns_on(&same), "{:?}", skipped);
+        if !is_told {
+            prop_assert_eq!(plan, same);
+        }
+    }
+
     #[test]
     fn an_undone_write_leaves_what_was_there_and_is_not_repeated(mut world in busy_world()) {
         if let Target::Found(shown) = &mut world.target {
@@ -42,7 +70,7 @@ proptest! {
         prop_assert_eq!(&back.skipped, &[]);
 
         let done = world.having_done(&plan);
-        let (undo, skipped) = super::super::undo(&done.rules, &done.inputs(), &back.changes);
+        let (undo, skipped) = undo(&done, &back.changes, back.evidence.as_deref());
         prop_assert_eq!(skipped, vec![]);
         let mut undone = done.having_done(&undo);
         let (before, after) = (world.shown().unwrap(), undone.shown().unwrap().attributes.clone());

@@ -48,6 +48,10 @@ impl World {
         }
     }
 
+    pub fn is_gone(&self) -> bool {
+        matches!(self.source, Source::Gone(_))
+    }
+
     /// The user as the plan leaves them.
     pub fn after(&self, plan: &Plan) -> Option<TargetUser> {
         apply(plan, self.shown(), &scim_id())
@@ -146,7 +150,7 @@ pub fn moment() -> impl Strategy<Value = Timestamp> {
 
 fn some_membership() -> impl Strategy<Value = Membership> {
     (membership(), proptest::option::weighted(0.8, moment()))
-        .prop_map(|(membership, read_at)| Membership { read_at, ..membership })
+        .prop_map(|(membership, scope_read_at)| Membership { scope_read_at, ..membership })
 }
 
 pub fn some_value(attribute: Attribute) -> BoxedStrategy<Option<Value>> {

@@ -1,7 +1,7 @@
 //! What an operator decides and orders.
 
 use super::*;
-use crate::domain::case::{CaseChange, HeldItem, ordered_at};
+use crate::domain::case::{CaseChange, HeldItem, Task, Work, ordered_at};
 use crate::domain::conflict::{Decision, Why};
 use crate::domain::drift::Drift;
 use crate::domain::guard::{Budgets, Guarded, Spend};
@@ -297,6 +297,10 @@ async fn an_order_is_followed_user_by_user_to_its_end() {
 #[tokio::test]
 async fn the_history_is_asked_by_time_and_order_and_verified() {
     let admin = Admin::new();
+    let task = Task::Apply { plan: "p".to_owned() };
+    let (at, expires_at, by) = (admin.now, admin.now + Duration::from_secs(60), "ana".to_owned());
+    let work = Work { batch: "a".to_owned(), by, at, expires_at, task };
+    admin.store.order(vec![(user(1), work)], at).await.unwrap();
     for (n, ago, batch) in [(1, 300, None), (1, 200, Some("a")), (2, 100, None)] {
         admin.write(n, ago, off(), batch).await;
     }
@@ -306,8 +310,8 @@ async fn the_history_is_asked_by_time_and_order_and_verified() {
     assert_eq!(n("?batch=a").await, 1);
     assert_eq!(n("?before=2026-11-23T11:56:30Z").await, 1);
     let (_, whole) = admin.get("history/verify").await;
-    assert_eq!((&whole["entries"], &whole["nBreaks"]), (&json!(6), &json!(0)));
-    let path = format!("history/verify?number=6&seal={}", whole["head"].as_str().unwrap());
+    assert_eq!((&whole["entries"], &whole["nBreaks"]), (&json!(7), &json!(0)));
+    let path = format!("history/verify?number=7&seal={}", whole["head"].as_str().unwrap());
     assert_eq!(admin.get(&path).await.1["nBreaks"], 0);
-    assert_eq!(admin.get("history/verify?number=6&seal=00").await.1["nBreaks"], 1);
+    assert_eq!(admin.get("history/verify?number=7&seal=00").await.1["nBreaks"], 1);
 }
