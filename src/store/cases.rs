@@ -1,6 +1,7 @@
 //! What is open between operators and the service, user by user, and what operators announced.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use jiff::Timestamp;
 use redb::ReadableTable;
@@ -8,7 +9,9 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::record::{decode, encode};
-use super::tables::{CASES, HELD, Id, PREAPPROVALS, PREAPPROVED, instant};
+use super::tables::{
+    CASES, HELD, Id, PREAPPROVALS, PREAPPROVED, WORKING_ON, batch_key, batch_keys, instant, last_of,
+};
 use super::transaction::{Reading, Writing};
 use super::{journal, links, log};
 use crate::domain::case::{
@@ -46,7 +49,30 @@ fn update(tx: &Writing, user: UserId, change: impl FnOnce(&mut Case)) -> Result<
     if after != before {
         put(tx, user, &after)?;
     }
+    let batch = |case: &Case| case.work.as_ref().map(|work| work.batch.clone());
+    let (old, new) = (batch(&before), batch(&after));
+    if old != new {
+        let mut working_on = tx.write(WORKING_ON)?;
+        if let Some(old) = old {
+            working_on.remove(batch_key(&old, user.as_bytes()).as_slice())?;
+        }
+        if let Some(new) = new {
+            working_on.insert(batch_key(&new, user.as_bytes()).as_slice(), [].as_slice())?;
+        }
+    }
     Ok(after)
+}
+
+/// Notes who has work to do, of a store that did not keep it.
+pub(super) fn index_all(tx: &Writing) -> Result<(), Fault> {
+    let mut working_on = tx.write(WORKING_ON)?;
+    for entry in tx.read(CASES)?.iter()? {
+        let (user, case) = entry?;
+        if let Some(work) = decode::<Case>(case.value())?.work {
+            working_on.insert(batch_key(&work.batch, user.value()).as_slice(), [].as_slice())?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn change(tx: &Writing, user: UserId, change: &CaseChange) -> Result<(), Fault> {
@@ -230,15 +256,10 @@ pub(super) fn order(tx: &Writing, orders: &[(UserId, Work)], now: Timestamp) -> 
 
 /// The users who have work of this order still to be done.
 pub(super) fn working_on(tx: &impl Reading, batch: &str) -> Result<Vec<UserId>, Fault> {
-    let mut users = Vec::new();
-    for entry in tx.read(CASES)?.iter()? {
-        let (user, value) = entry?;
-        let case: Case = decode(value.value())?;
-        if case.work.is_some_and(|work| work.batch == batch) {
-            users.push(UserId::from_bytes(*user.value()));
-        }
-    }
-    Ok(users)
+    let Range { start, end } = batch_keys(batch);
+    let working_on = tx.read(WORKING_ON)?;
+    let keys = working_on.range::<&[u8]>(start.as_slice()..end.as_slice())?;
+    keys.map(|entry| Ok(UserId::from_bytes(last_of(entry?.0.value())))).collect()
 }
 
 /// Takes what CXone shows as the new baseline, so that it is no drift any more. `Err` says why not.

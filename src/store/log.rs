@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use redb::ReadableTable;
+use redb::{Key, ReadableTable, TableDefinition};
 use serde::Serialize;
 use sha2::Sha256;
 
@@ -18,7 +18,8 @@ use super::error::Fault;
 use super::journal::is_past;
 use super::record::{Entry, decode, encode};
 use super::tables::{
-    LOG, LOG_AT, LOG_OF_USER, LOG_OPEN, LOG_OUTCOMES, META, instant, log_key, meta, number_of,
+    LOG, LOG_AT, LOG_OF_BATCH, LOG_OF_USER, LOG_OPEN, LOG_OUTCOMES, LogKey, META, REMARKS_OF_BATCH,
+    REMARKS_OF_USER, batch_key, instant, last_of, log_key, meta, number_of,
 };
 use super::transaction::{Reading, Writing};
 use crate::domain::digest::hex;
@@ -98,7 +99,53 @@ fn append(tx: &Writing, entry: &Entry) -> Result<u64, Fault> {
     value.extend_from_slice(&bytes);
     tx.write(LOG)?.insert(number, value.as_slice())?;
     set_place(tx, meta::HEAD, &Place { number, seal })?;
+    index(tx, number, entry, true)?;
     Ok(number)
+}
+
+/// Keeps, or forgets, where an entry is found without reading all of them.
+fn index(tx: &Writing, number: u64, entry: &Entry, kept: bool) -> Result<(), Fault> {
+    let (user, batch, of_user, of_batch) = match entry {
+        Entry::Intent { intent, .. } => {
+            keep(tx, LOG_AT, &log_key(&instant(intent.at), number), kept)?;
+            (Some(intent.user), &intent.batch, LOG_OF_USER, LOG_OF_BATCH)
+        }
+        Entry::Remark(remark) => (remark.user, &remark.batch, REMARKS_OF_USER, REMARKS_OF_BATCH),
+        Entry::Outcome(_) => return Ok(()),
+    };
+    if let Some(user) = user {
+        keep(tx, of_user, &log_key(user.as_bytes(), number), kept)?;
+    }
+    if let Some(batch) = batch {
+        keep(tx, of_batch, &batch_key(batch, &number.to_be_bytes()), kept)?;
+    }
+    Ok(())
+}
+
+fn keep<'k, K: Key<SelfType<'k> = &'k Q> + 'static, Q: ?Sized + 'k>(
+    tx: &Writing,
+    table: TableDefinition<'static, K, &'static [u8]>,
+    key: &'k Q,
+    kept: bool,
+) -> Result<(), Fault> {
+    let mut table = tx.write(table)?;
+    match kept {
+        true => drop(table.insert(key, [].as_slice())?),
+        false => drop(table.remove(key)?),
+    }
+    Ok(())
+}
+
+/// Indexes every entry, of a store that did not index all it does now.
+pub(super) fn index_all(tx: &Writing) -> Result<(), Fault> {
+    let numbers: Vec<u64> =
+        tx.read(LOG)?.iter()?.map(|entry| Ok(entry?.0.value())).collect::<Result<_, Fault>>()?;
+    for number in numbers {
+        if let Some(entry) = entry(tx, number)? {
+            index(tx, number, &entry, true)?;
+        }
+    }
+    Ok(())
 }
 
 fn entry(tx: &impl Reading, number: u64) -> Result<Option<Entry>, Fault> {
@@ -114,8 +161,6 @@ pub(super) fn intend(tx: &Writing, intent: &Intent, charge: Charge) -> Result<u6
     let Charge { charged, carried, preapproval } = charge;
     let entry = Entry::Intent { intent: Box::new(intent.clone()), charged, carried, preapproval };
     let number = append(tx, &entry)?;
-    tx.write(LOG_OF_USER)?.insert(&log_key(&user, number), [].as_slice())?;
-    tx.write(LOG_AT)?.insert(&log_key(&instant(intent.at), number), [].as_slice())?;
     tx.write(LOG_OPEN)?.insert(&user, number)?;
     Ok(number)
 }
@@ -223,10 +268,6 @@ impl Wanted {
     fn is_in_time(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| at >= since) && self.before.is_none_or(|before| at < before)
     }
-
-    fn is_of_batch(&self, batch: Option<&String>) -> bool {
-        self.batch.is_none() || self.batch.as_ref() == batch
-    }
 }
 
 /// A step back through the history.
@@ -247,15 +288,11 @@ pub(super) fn history(
     among: usize,
 ) -> Result<Step, Fault> {
     let mut numbers = Vec::new();
-    match wanted.user {
-        Some(user) => {
-            let key = |number| log_key(user.as_bytes(), number);
-            let to = key(below.map_or(u64::MAX, |(_, number)| number));
-            for entry in tx.read(LOG_OF_USER)?.range::<&[u8; 24]>(&key(0)..&to)?.rev().take(among) {
-                numbers.push(number_of(entry?.0.value()));
-            }
-        }
-        None => {
+    let below_number = below.map_or(u64::MAX, |(_, number)| number);
+    match (&wanted.batch, wanted.user) {
+        (Some(batch), _) => numbers = of_batch(tx, LOG_OF_BATCH, batch, below_number, among)?,
+        (None, Some(user)) => numbers = of_user(tx, LOG_OF_USER, user, below_number, among)?,
+        (None, None) => {
             let from = log_key(&instant(wanted.since.unwrap_or(Timestamp::MIN)), 0);
             let (at, number) = below.unwrap_or((wanted.before.unwrap_or(Timestamp::MAX), 0));
             let to = log_key(&instant(at), number);
@@ -269,36 +306,76 @@ pub(super) fn history(
     for number in numbers {
         let Some(found) = write(tx, number)? else { continue };
         step.below = (!is_last).then_some((found.at, number));
-        if wanted.is_in_time(found.at) && wanted.is_of_batch(found.batch.as_ref()) {
+        if wanted.is_in_time(found.at) && wanted.user.is_none_or(|user| found.user == user) {
             step.writes.push(found);
         }
     }
     Ok(step)
 }
 
-/// The wanted remarks, newest first: among the last `among` entries, and none from before the time that
-/// is wanted.
+/// The last `among` numbers below that one.
+fn of_user(
+    tx: &impl Reading,
+    table: TableDefinition<'static, &'static LogKey, &'static [u8]>,
+    user: UserId,
+    below: u64,
+    among: usize,
+) -> Result<Vec<u64>, Fault> {
+    let (from, to) = (log_key(user.as_bytes(), 0), log_key(user.as_bytes(), below));
+    let table = tx.read(table)?;
+    let keys = table.range::<&LogKey>(&from..&to)?.rev().take(among);
+    keys.map(|entry| Ok(number_of(entry?.0.value()))).collect()
+}
+
+/// The same of an order.
+fn of_batch(
+    tx: &impl Reading,
+    table: TableDefinition<'static, &'static [u8], &'static [u8]>,
+    batch: &str,
+    below: u64,
+    among: usize,
+) -> Result<Vec<u64>, Fault> {
+    let (from, to) = (batch_key(batch, &[]), batch_key(batch, &below.to_be_bytes()));
+    let table = tx.read(table)?;
+    let keys = table.range::<&[u8]>(from.as_slice()..to.as_slice())?.rev().take(among);
+    keys.map(|entry| Ok(u64::from_be_bytes(last_of(entry?.0.value())))).collect()
+}
+
+/// The wanted remarks, newest first: of no user and no order among the last `among` entries, and none from
+/// before the time that is wanted.
 pub(super) fn remarks(
     tx: &impl Reading,
     wanted: &Wanted,
     among: usize,
     limit: usize,
 ) -> Result<Vec<Remark>, Fault> {
+    let named = match (&wanted.batch, wanted.user) {
+        (Some(batch), _) => Some(of_batch(tx, REMARKS_OF_BATCH, batch, u64::MAX, usize::MAX)?),
+        (None, Some(user)) => Some(of_user(tx, REMARKS_OF_USER, user, u64::MAX, usize::MAX)?),
+        (None, None) => None,
+    };
+    let is_of_user = |remark: &Remark| wanted.user.is_none_or(|user| remark.user == Some(user));
     let mut remarks = Vec::new();
-    for entry in tx.read(LOG)?.iter()?.rev().take(among) {
-        let (_, value) = entry?;
-        let entry = decode::<Entry>(value.value().get(SEAL..).unwrap_or_default())?;
-        if wanted.since.is_some_and(|since| entry.at() < since) {
-            break;
-        }
+    let mut take = |entry: Entry| {
         if let Entry::Remark(remark) = entry
-            && wanted.user.is_none_or(|user| remark.user == Some(user))
+            && is_of_user(&remark)
             && wanted.is_in_time(remark.at)
-            && wanted.is_of_batch(remark.batch.as_ref())
         {
             remarks.push(*remark);
         }
-        if remarks.len() == limit {
+        remarks.len() == limit
+    };
+    if let Some(numbers) = named {
+        for number in numbers {
+            if entry(tx, number)?.is_some_and(&mut take) {
+                break;
+            }
+        }
+        return Ok(remarks);
+    }
+    for entry in tx.read(LOG)?.iter()?.rev().take(among) {
+        let entry = decode::<Entry>(entry?.1.value().get(SEAL..).unwrap_or_default())?;
+        if wanted.since.is_some_and(|since| entry.at() < since) || take(entry) {
             break;
         }
     }
@@ -353,14 +430,10 @@ pub(super) fn prune(tx: &Writing, keep: Duration, limit: usize, now: Timestamp) 
     let Some((last, _)) = old.last() else { return Ok(false) };
     set_place(tx, meta::ANCHOR, last)?;
     let (mut log, mut outcomes) = (tx.write(LOG)?, tx.write(LOG_OUTCOMES)?);
-    let (mut of_user, mut at) = (tx.write(LOG_OF_USER)?, tx.write(LOG_AT)?);
     for (Place { number, .. }, entry) in &old {
         log.remove(number)?;
         outcomes.remove(number)?;
-        if let Entry::Intent { intent, .. } = entry {
-            of_user.remove(&log_key(intent.user.as_bytes(), *number))?;
-            at.remove(&log_key(&instant(intent.at), *number))?;
-        }
+        index(tx, *number, entry, false)?;
     }
     Ok(old.len() == limit)
 }

@@ -8,7 +8,7 @@ use redb::{ReadableTable, TableDefinition};
 use super::error::Fault;
 use super::record::decode;
 use super::transaction::{Reading, Writing};
-use super::{guard, log};
+use super::{cases, guard, log};
 use crate::domain::guard::{DAY, Guarded};
 use crate::domain::queue::{Operation, Write, WriteResult};
 
@@ -43,4 +43,10 @@ pub(super) fn into_the_chain(tx: &Writing) -> Result<(), Fault> {
     tx.delete(HISTORY)?;
     tx.delete(HISTORY_OF_USER)?;
     tx.delete(APPLIED)
+}
+
+/// 2 → 3: what belongs to an order, and the remarks about a user, are found without reading everything.
+pub(super) fn index_orders(tx: &Writing) -> Result<(), Fault> {
+    log::index_all(tx)?;
+    cases::index_all(tx)
 }

@@ -615,7 +615,7 @@ impl Store {
     /// The wanted writes, newest first, read in steps.
     pub async fn writes(&self, wanted: Wanted, limit: usize) -> Result<Vec<Write>> {
         let (mut writes, mut below) = (Vec::new(), None);
-        let among = if wanted.batch.is_some() { STEP } else { STEP.min(limit) };
+        let among = STEP.min(limit);
         loop {
             let wanted = wanted.clone();
             let step =
@@ -634,15 +634,11 @@ impl Store {
         self.wanted_remarks(Wanted { user, ..Wanted::default() }, limit).await
     }
 
-    /// The wanted remarks, newest first. Without `since`, only the latest entries of the history are
-    /// looked through.
+    /// The wanted remarks, newest first. Of no user, no order and without `since`, only the latest entries
+    /// of the history are looked through.
     pub async fn wanted_remarks(&self, wanted: Wanted, limit: usize) -> Result<Vec<Remark>> {
         let among = if wanted.since.is_some() { usize::MAX } else { REMARKS_AMONG };
         self.read("reading the history", move |tx| log::remarks(tx, &wanted, among, limit)).await
-    }
-
-    pub async fn remark(&self, remark: Remark) -> Result<()> {
-        self.write("writing the history", move |tx| log::remark(tx, &remark)).await
     }
 
     /// Checks the seals of the whole history. `expected`: the number and the seal of an entry as they
@@ -657,12 +653,7 @@ impl Store {
         self.read("reading the history", log::head).await
     }
 
-    /// What was last seen of a user.
-    pub async fn newest_state(&self, user: UserId) -> Result<Option<SeenState>> {
-        self.state_at(user, Timestamp::MAX).await
-    }
-
-    /// What was known of a user at a time.
+    /// What was known of a user at a time; at the end of time, what was last seen.
     pub async fn state_at(&self, user: UserId, at: Timestamp) -> Result<Option<SeenState>> {
         self.read("reading a seen state", move |tx| states::in_force(tx, user, at)).await
     }

@@ -30,7 +30,7 @@ use crate::domain::queue::Chore;
 pub(super) type Migration = fn(&Writing) -> Result<(), Fault>;
 
 /// The step from schema 1 to 2 comes first. Never change one that was released.
-pub(super) const MIGRATIONS: &[Migration] = &[migrate::into_the_chain];
+pub(super) const MIGRATIONS: &[Migration] = &[migrate::into_the_chain, migrate::index_orders];
 
 /// What every file of redb begins with.
 const MAGIC: &[u8] = b"redb";
@@ -318,11 +318,15 @@ fn make_tables(tx: &Writing) -> Result<(), Fault> {
     tx.write(tables::LOG)?;
     tx.write(tables::LOG_OF_USER)?;
     tx.write(tables::LOG_AT)?;
+    tx.write(tables::REMARKS_OF_USER)?;
+    tx.write(tables::LOG_OF_BATCH)?;
+    tx.write(tables::REMARKS_OF_BATCH)?;
     tx.write(tables::LOG_OUTCOMES)?;
     tx.write(tables::LOG_OPEN)?;
     tx.write(tables::SPENT)?;
     tx.write(tables::CASES)?;
     tx.write(tables::HELD)?;
+    tx.write(tables::WORKING_ON)?;
     tx.write(tables::PREAPPROVALS)?;
     tx.write(tables::PREAPPROVED)?;
     tx.write(tables::STATES)?;

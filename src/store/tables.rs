@@ -4,6 +4,8 @@
 //! than an id is a versioned record of our own (`record.rs`): no release of redb that changes how
 //! it encodes richer types can touch our data.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use redb::TableDefinition;
 
@@ -45,6 +47,11 @@ pub(super) const LOG: Definition<u64, &[u8]> = TableDefinition::new("log");
 /// `user · number` and `time · number`, of the intents.
 pub(super) const LOG_OF_USER: Definition<&LogKey, &[u8]> = TableDefinition::new("log_of_user");
 pub(super) const LOG_AT: Definition<&LogKey, &[u8]> = TableDefinition::new("log_at");
+/// `user · number`, of the remarks about one.
+pub(super) const REMARKS_OF_USER: Definition<&LogKey, &[u8]> = TableDefinition::new("remarks_of_user");
+/// `batch · 0 · number`, of the intents and of the remarks of an order. See [`batch_key`].
+pub(super) const LOG_OF_BATCH: Definition<&[u8], &[u8]> = TableDefinition::new("log_of_batch");
+pub(super) const REMARKS_OF_BATCH: Definition<&[u8], &[u8]> = TableDefinition::new("remarks_of_batch");
 /// An intent → its outcome.
 pub(super) const LOG_OUTCOMES: Definition<u64, u64> = TableDefinition::new("log_outcomes");
 /// `user` → the intent whose outcome is not known yet.
@@ -55,6 +62,8 @@ pub(super) const SPENT: Definition<&[u8; 9], u64> = TableDefinition::new("spent"
 pub(super) const CASES: Definition<&Id, &[u8]> = TableDefinition::new("cases");
 /// `user` → since when the guard holds something of theirs; they have a case too.
 pub(super) const HELD: Definition<&Id, &[u8]> = TableDefinition::new("held");
+/// `batch · 0 · user`: who has work of the order still to be done. See [`batch_key`].
+pub(super) const WORKING_ON: Definition<&[u8], &[u8]> = TableDefinition::new("working_on");
 /// Id → `Preapproval`, and `id · user` for those it is for.
 pub(super) const PREAPPROVALS: Definition<&Id, &[u8]> = TableDefinition::new("preapprovals");
 pub(super) const PREAPPROVED: Definition<&[u8; 32], &[u8]> = TableDefinition::new("preapproved");
@@ -137,6 +146,21 @@ pub(super) fn log_key(of: &[u8; 16], number: u64) -> LogKey {
 
 pub(super) fn number_of(key: &LogKey) -> u64 {
     u64::from_be_bytes(key[16..].try_into().expect("a log key ends in the 8 bytes of a number"))
+}
+
+/// A key under the id of an order, which ends in `last`.
+pub(super) fn batch_key(batch: &str, last: &[u8]) -> Vec<u8> {
+    [batch.as_bytes(), &[0], last].concat()
+}
+
+/// The first key under the id of an order, and the first after them.
+pub(super) fn batch_keys(batch: &str) -> Range<Vec<u8>> {
+    batch_key(batch, &[])..[batch.as_bytes(), &[1]].concat()
+}
+
+/// What a [`batch_key`] ends in.
+pub(super) fn last_of<const N: usize>(key: &[u8]) -> [u8; N] {
+    *key.last_chunk().expect("a key of an order ends in a number or in a user")
 }
 
 pub(super) type StateKey = [u8; 32];

@@ -57,8 +57,9 @@ async fn the_users_that_were_seen_are_tried_first() {
     let ana = stage.hire("Ana");
     stage.arrives(&ana).await;
     let user = ana.parse().unwrap();
-    let seen =
-        super::stage::until_async(|| async { running.store.newest_state(user).await.unwrap().is_some() });
+    let seen = super::stage::until_async(|| async {
+        running.store.state_at(user, jiff::Timestamp::MAX).await.unwrap().is_some()
+    });
     assert!(seen.await);
     let (found, answer, exit) = lint(&stage);
     assert_eq!((found, exit), (vec![], Some(0)), "{answer:#}");

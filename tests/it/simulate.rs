@@ -101,7 +101,7 @@ async fn what_was_seen_before_counts_when_it_is_asked_for() {
     stage.arrives(&ana).await;
     let user = ana.parse().unwrap();
     let left = until_async(|| async {
-        let newest = running.store.newest_state(user).await.unwrap();
+        let newest = running.store.state_at(user, jiff::Timestamp::MAX).await.unwrap();
         newest.is_some_and(|newest| newest.groups.len() == 1)
     });
     assert!(left.await);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::log::{begin, intent, settle};
+use super::log::{begin, intent, settle, work};
 use super::support::*;
 use crate::domain::case::{
     CaseChange, Forbidden, HeldItem, Preapproval, Restraint, RestraintReason, Task, Work,
@@ -341,13 +341,6 @@ async fn an_announced_change_has_its_own_room_for_its_own_people() {
 #[tokio::test]
 async fn an_order_is_kept_with_its_user_until_it_is_done() {
     let store = fresh();
-    let work = |batch: &str| Work {
-        batch: batch.to_owned(),
-        by: "ana".to_owned(),
-        at: at(0),
-        expires_at: at(99),
-        task: Task::Apply { plan: "p".to_owned() },
-    };
     store.order(vec![(user(1), work("a")), (user(2), work("a"))], at(1)).await.unwrap();
     assert_eq!(store.working_on("a").await.unwrap(), [user(1), user(2)]);
     assert_eq!(store.job(user(1)).await.unwrap().unwrap().reason, Reason::Operator);

@@ -147,16 +147,66 @@ async fn remarks_stand_beside_the_writes() {
         by: Some("ana".to_owned()),
         batch: None,
     };
-    for (n, code) in [(Some(1), "approved"), (None, "preapproved"), (Some(2), "lifted")] {
-        store.remark(remark(n, code)).await.unwrap();
+    let of_order = |code| Remark { batch: Some("a".to_owned()), ..remark(Some(1), code) };
+    let all = [
+        remark(Some(1), "approved"),
+        remark(None, "preapproved"),
+        of_order("skipped"),
+        remark(Some(2), "lifted"),
+    ];
+    for remark in all {
+        settle(&store, 9, 1, Outcome { remarks: vec![remark], ..done() }).await;
     }
     let codes = async |n: Option<u8>, limit| {
         let remarks = store.remarks(n.map(user), limit).await.unwrap();
         remarks.into_iter().map(|remark| remark.code).collect::<Vec<_>>()
     };
-    assert_eq!(codes(None, 9).await, ["lifted", "preapproved", "approved"]);
-    assert_eq!(codes(None, 2).await, ["lifted", "preapproved"]);
-    assert_eq!(codes(Some(1), 9).await, ["approved"]);
+    assert_eq!(codes(None, 9).await, ["lifted", "skipped", "preapproved", "approved"]);
+    assert_eq!(codes(None, 2).await, ["lifted", "skipped"]);
+    assert_eq!(codes(Some(1), 9).await, ["skipped", "approved"]);
+    assert_eq!(codes(Some(1), 1).await, ["skipped"]);
+    let wanted = |batch: &str, n: Option<u8>| {
+        let batch = Some(batch.to_owned());
+        store.wanted_remarks(Wanted { batch, user: n.map(user), ..Wanted::default() }, 9)
+    };
+    assert_eq!(wanted("a", None).await.unwrap(), [of_order("skipped")]);
+    assert_eq!(wanted("a", Some(1)).await.unwrap().len(), 1);
+    assert_eq!(wanted("a", Some(2)).await.unwrap(), []);
+    assert_eq!(wanted("", None).await.unwrap(), [], "the beginning of an id is none");
+    store.prune(at(2) + 90 * DAY, 9).await.unwrap();
+    assert_eq!(codes(Some(1), 9).await, Vec::<String>::new());
+    assert_eq!(wanted("a", None).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_store_that_did_not_index_orders_does_once_it_is_opened() {
+    let memory = Memory::default();
+    let store = open(&memory);
+    store.order(vec![(user(1), work("a"))], at(1)).await.unwrap();
+    begin(&store, Intent { batch: Some("a".to_owned()), ..intent(1, 2, Operation::Patch) }).await;
+    let found = async |store: &Store| {
+        let wanted = Wanted { batch: Some("a".to_owned()), ..Wanted::default() };
+        let remarks = store.wanted_remarks(wanted.clone(), 9).await.unwrap().len();
+        let of_user = store.remarks(Some(user(1)), 9).await.unwrap().len();
+        (store.working_on("a").await.unwrap(), store.writes(wanted, 9).await.unwrap().len(), remarks, of_user)
+    };
+    let expected = (vec![user(1)], 1, 1, 1);
+    assert_eq!(found(&store).await, expected);
+    store.close().await;
+
+    let engine = redb::Builder::new().create_with_backend(memory.clone()).unwrap();
+    let tx = engine.begin_write().unwrap();
+    tx.delete_table(tables::WORKING_ON).unwrap();
+    tx.delete_table(tables::LOG_OF_BATCH).unwrap();
+    tx.delete_table(tables::REMARKS_OF_BATCH).unwrap();
+    tx.delete_table(tables::REMARKS_OF_USER).unwrap();
+    tx.open_table(tables::META)
+        .unwrap()
+        .insert(tables::meta::SCHEMA, 2_u64.to_be_bytes().as_slice())
+        .unwrap();
+    tx.commit().unwrap();
+    drop(engine);
+    assert_eq!(found(&open(&memory)).await, expected);
 }
 
 #[tokio::test]

@@ -59,8 +59,8 @@ async fn only_what_differs_is_kept() {
     }
     see(&store, 1, 60, None, LinkChange::Keep).await;
     assert_eq!(since(&store, at(0)).await, [(1, states(&[(10, "a"), (30, "b"), (50, "a")]))]);
-    assert_eq!(store.newest_state(user(1)).await.unwrap(), Some(seen(50, "a")));
-    assert_eq!(store.newest_state(user(2)).await.unwrap(), None);
+    assert_eq!(store.state_at(user(1), Timestamp::MAX).await.unwrap(), Some(seen(50, "a")));
+    assert_eq!(store.state_at(user(2), Timestamp::MAX).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn follow(events: Vec<Event>) {
                 store.prune(at(second), 9).await.unwrap();
                 let is_old = all.last().is_some_and(|(seen, _)| *seen < horizon);
                 // Who is linked to nobody and was seen that long ago may be forgotten.
-                if !is_linked && is_old && store.newest_state(user(1)).await.unwrap().is_none() {
+                if !is_linked && is_old && store.state_at(user(1), Timestamp::MAX).await.unwrap().is_none() {
                     all.clear();
                 }
                 let kept = store.states_since(at(0), None, 9).await.unwrap();

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Answer, MOST, Ours, by, name_of};
@@ -32,15 +30,21 @@ async fn apply(State(ours): Ours, Sent(asked): Sent<ApplyRequest>) -> Answer<Val
         return Err(ApiError::invalid(format!("send 1 to {MOST} plans at once")));
     }
     if let Some(batch) = &batch {
-        known(batch)?;
+        check(batch)?;
+    }
+    let mut named = BTreeSet::new();
+    if let Some(twice) =
+        plans.iter().filter_map(|plan| plan["user"].as_str()).find(|user| !named.insert(*user))
+    {
+        return Err(ApiError::invalid(format!("user {twice} is there twice: send one plan a user")));
     }
     let by = by(&ours, name)?;
     Ok(Json(ours.operations.apply(plans, by, batch).await?))
 }
 
-/// When an order was given, if that is the id of one.
-fn known(batch: &str) -> Result<Timestamp, ApiError> {
-    ordered_at(batch).ok_or_else(|| ApiError::invalid("that is not the id of an order"))
+/// Refuses what is no id of an order.
+fn check(batch: &str) -> Result<(), ApiError> {
+    ordered_at(batch).map(drop).ok_or_else(|| ApiError::invalid("that is not the id of an order"))
 }
 
 /// Orders that writes be taken back, or only says what that comes to.
@@ -50,9 +54,8 @@ async fn undo(State(ours): Ours, Sent(asked): Sent<UndoRequest>) -> Answer<Value
         return Err(ApiError::invalid("say what to undo: user, since or batch"));
     }
     let (by, now) = (by(&ours, name)?, ours.clock.now());
-    let ordered = batch.as_deref().map(known).transpose()?;
+    batch.as_deref().map(check).transpose()?;
     let before = before.unwrap_or(now);
-    let since = since.into_iter().chain(ordered.map(a_little_before)).max();
     if since.is_some_and(|since| since >= before) {
         return Err(ApiError::invalid("since must be earlier than now"));
     }
@@ -101,12 +104,6 @@ async fn undo(State(ours): Ours, Sent(asked): Sent<UndoRequest>) -> Answer<Value
     Ok(Json(answer))
 }
 
-/// The history stands in the order it was written, but a clock that was set back may have stamped
-/// what came after an order with an earlier time.
-fn a_little_before(at: Timestamp) -> Timestamp {
-    at.checked_sub(Duration::from_secs(3600)).unwrap_or(Timestamp::MIN)
-}
-
 /// Where an order stands with one user.
 struct Standing {
     state: &'static str,
@@ -115,8 +112,8 @@ struct Standing {
 
 /// What became of an order: user by user, its writes, and what was skipped.
 async fn batch(State(ours): Ours, Path(id): Path<String>) -> Answer<Value> {
-    let since = Some(a_little_before(known(&id)?));
-    let wanted = Wanted { since, batch: Some(id.clone()), ..Wanted::default() };
+    check(&id)?;
+    let wanted = Wanted { batch: Some(id.clone()), ..Wanted::default() };
     let pending: BTreeSet<UserId> = ours.store.working_on(&id).await?.into_iter().collect();
     // Read after that, so that who is done has their write here.
     let writes = ours.store.writes(wanted.clone(), usize::MAX).await?;
