@@ -24,12 +24,12 @@ use super::decide::Decided;
 use super::failure::Stopped;
 use super::look::{Known, Look};
 
-/// Whoever waits for groups to be read is looked at again after as long as they have waited already,
-/// within these bounds: soon while they are being read, and seldom while one cannot be.
+/// While groups are being read, a user who waits for them is tried again this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
+/// And at most this seldom while one cannot be read.
 const GROUPS_UNREAD: Duration = Duration::from_secs(300);
 
-/// When to look again at whoever has waited for groups since then.
+/// When to look again at whoever has waited for groups since then: after as long again.
 fn groups_due(since: Timestamp, now: Timestamp) -> Timestamp {
     later(now, until(since, now).clamp(GROUPS_PAUSE, GROUPS_UNREAD))
 }
@@ -83,19 +83,18 @@ impl Worker {
         Ok(())
     }
 
-    /// Has those of the groups read at `read_at` that were not read since `since`: them.
+    /// Has those of the groups read at `read_at` that were not read since `since`.
     async fn have_read(
         &self,
         groups: BTreeSet<GroupId>,
         since: Timestamp,
         read_at: Timestamp,
-    ) -> Result<Vec<GroupId>, store::Error> {
-        let unread = self.store.groups_read_before(groups, since).await?;
+    ) -> Result<(), store::Error> {
         let now = self.clock.now();
-        for group in &unread {
-            self.store.schedule(Chore::Group(*group), read_at, now).await?;
+        for group in self.store.groups_read_before(groups, since).await? {
+            self.store.schedule(Chore::Group(group), read_at, now).await?;
         }
-        Ok(unread)
+        Ok(())
     }
 
     async fn carry_out(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Outcome, store::Error> {
@@ -146,17 +145,38 @@ impl Worker {
     }
 
     /// Out of scope by one look: the groups are read anew, and then another look must agree.
-    async fn confirm(&self, since: Timestamp, mut error: String) -> Result<Outcome, store::Error> {
-        let (now, counts_at) = (self.clock.now(), later(since, OUT_OF_SCOPE_TWICE_APART));
-        let read_at = counts_at.max(now);
-        let unread = self.have_read(self.settings.rules.scope.named_groups(), counts_at, read_at).await?;
-        if let Some(group) = unread.first().filter(|_| now > counts_at) {
-            error.push_str(&format!("; group {group} has not been read since {counts_at}"));
+    async fn confirm(&self, mut since: Timestamp, scope: String) -> Result<Outcome, store::Error> {
+        let (now, groups) = (self.clock.now(), self.settings.rules.scope.named_groups());
+        let mut error = scope;
+        if let Some((group, failed)) = self.failing(&groups, later(since, OUT_OF_SCOPE_TWICE_APART)).await? {
+            // What the others said meanwhile is no second reading: it begins anew.
+            since = now;
+            error.push_str(&format!("; group {group} cannot be read: {failed}"));
         }
-        let due_at = groups_due(counts_at, read_at);
+        let counts_at = later(since, OUT_OF_SCOPE_TWICE_APART);
+        let read_at = counts_at.max(now);
+        self.have_read(groups, counts_at, read_at).await?;
+        let due_at = later(read_at, GROUPS_PAUSE);
         let mut outcome = Outcome::of(Settlement::Again { due_at, counts: false, error });
         outcome.out_of_scope_since = Some(since);
         Ok(outcome)
+    }
+
+    /// The first of these groups that should have been read since then and could not be, with why.
+    async fn failing(
+        &self,
+        groups: &BTreeSet<GroupId>,
+        since: Timestamp,
+    ) -> Result<Option<(GroupId, String)>, store::Error> {
+        if self.clock.now() < since {
+            return Ok(None);
+        }
+        let unread = self.store.groups_read_before(groups.clone(), since).await?;
+        let failed = self.store.chores().await?.into_iter().find_map(|entry| match entry.chore {
+            Chore::Group(group) if unread.contains(&group) => Some((group, entry.last_error?)),
+            _ => None,
+        });
+        Ok(failed)
     }
 
     /// The job stops at something else before what the guard held comes up again: that stays held.
@@ -249,10 +269,10 @@ impl Worker {
                 outcome.remarks.push(remark(&work.batch, words));
             }
             outcome.case.work_done = Some(work.batch.clone());
-            if let (Task::Undo { .. }, Settlement::Done { recheck_at }) =
+            if let (Task::Undo { .. } | Task::Revert { .. }, Settlement::Done { recheck_at }) =
                 (&work.task, &mut outcome.settlement)
             {
-                // An undo was done instead of what the rules say, and what they say of it now is not known.
+                // It was done instead of what the rules say, and what they say is not known by it.
                 *recheck_at = Some(now);
             }
         }

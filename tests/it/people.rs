@@ -1,7 +1,9 @@
 //! What becomes of people in the cases that go wrong elsewhere: hired again, deleted by hand, already
 //! there, and sharing an address.
 
-use cxone_sync::domain::queue::State;
+use cxone_sync::clock::Clock;
+use cxone_sync::domain::queue::{State, WriteResult};
+use cxone_sync::domain::user::ScimId;
 use cxone_sync::sim::{CxoneOptions, GraphOptions};
 use serde_json::{Value, json};
 
@@ -57,6 +59,48 @@ async fn whoever_is_hired_again_gets_their_old_account_back() {
         running.store.history(Some(old), None, 9).await
     );
     assert!(is_active(&stage, &account));
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_restored_after_their_account_was_passed_on_does_not_get_it_back() {
+    let stage = Stage::new();
+    let running = stage.serve(&[NO_POLL]).await;
+    let first = stage.hire("Ana");
+    stage.arrives(&first).await;
+    let account = account_id(&stage, &first);
+    stage.graph().soft_delete(&first);
+    assert!(until(|| !is_active(&stage, &account)).await);
+    let again = stage.hire("Ana");
+    assert!(until(|| is_active(&stage, &account)).await);
+
+    stage.graph().restore(&first);
+    let old = first.parse().unwrap();
+    let is_held = async || {
+        let job = running.store.job(old).await.unwrap();
+        job.is_some_and(|job| job.stopped.as_deref() == Some("match_taken"))
+    };
+    assert!(until_async(is_held).await, "{:?}", running.store.job(old).await);
+    let before = stage.cxone().users();
+    stage.sent();
+    // Once more, now that the first run has noted that they are back.
+    stage.graph().update_user(&first, json!({ "surname": "Rossi" }));
+    stage.graph().remove_member(&stage.roles[0].0, &first);
+    stage.graph().add_member(&stage.roles[1].0, &first);
+    stage.graph().update_user(&again, json!({ "surname": "Silva" }));
+    let named = || stage.cxone().users().iter().any(|user| user["name"]["familyName"] == "Silva");
+    assert!(until(named).await);
+    running.store.retry(None, &[State::Held], Clock::system().now()).await.unwrap();
+    let at_rest = async || {
+        let depth = running.store.depth(Clock::system().now()).await.unwrap();
+        depth.due == 0 && depth.running == 0
+    };
+    assert!(until_async(at_rest).await);
+    assert!(is_held().await, "{:?}", running.store.job(old).await);
+    assert_eq!(stage.sent().len(), 1, "only what the new owner's name has become");
+    assert_eq!(stage.cxone().users().len(), before.len());
+    let owner = running.store.linked_to(&ScimId(account)).await.unwrap();
+    assert_eq!(owner, Some(again.parse().unwrap()));
     stop(running).await;
 }
 
@@ -171,6 +215,32 @@ async fn a_new_name_to_sign_in_by_is_one_change_of_one_account() {
     let sent = stage.sent();
     assert_eq!(sent.len(), 1, "{sent:#?}");
     assert_eq!(sent[0].1["Operations"][0]["path"], "userName");
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_protected_since_it_was_last_read_is_not_written() {
+    let stage = Stage::new();
+    let keys = [NO_POLL, ("cxone.trust_baseline_for", "1h"), ("guard.protected_roles", "[\"Owner\"]")];
+    let running = stage.serve(&keys).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    let user = ana.parse().unwrap();
+    assert!(until_async(|| async { running.store.job(user).await.unwrap().is_none() }).await);
+    let account = account_id(&stage, &ana);
+    stage.cxone().edit_by_hand(&account, json!({ "roles": [{ "value": "Agent" }, { "value": "Owner" }] }));
+    stage.sent();
+    stage.graph().disable(&ana);
+    let looked = until_async(|| async {
+        running.store.state_at(user, jiff::Timestamp::MAX).await.unwrap().is_some_and(|seen| !seen.enabled)
+    });
+    assert!(looked.await, "{:?}", running.store.job(user).await);
+    assert_eq!((stage.sent(), is_active(&stage, &account)), (vec![], true));
+    let writes = running.store.history(Some(user), None, 1).await.unwrap();
+    assert!(
+        matches!(&writes[0].result, WriteResult::Refused { error } if error.contains("protected")),
+        "{writes:?}"
+    );
     stop(running).await;
 }
 

@@ -307,6 +307,60 @@ fn readings(scene: &Scene, group: &str) -> usize {
     scene.graph().requests().iter().filter(first_pages).count()
 }
 
+fn unreadable(scene: &Scene, group: &str) {
+    let path = format!("/v1.0/groups/{group}/members");
+    let rule = Fault::new("GET", &path, When::Always, What::Status(403, None));
+    scene.graph().set_faults(Faults { rules: vec![rule], ..Faults::none() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_group_that_cannot_be_read_is_no_matter_of_the_scope() {
+    let mut scene = Scene::before(4, Default::default());
+    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
+    scene.serve(&[("scope.groups", &scope)]).await;
+    scene.pass(HOUR).await;
+    scene.begin();
+    unreadable(&scene, &scene.admins);
+    let (leaver, restored) = (scene.people[0].clone(), scene.people[1].clone());
+    scene.graph().remove_member(&scene.crew, &leaver);
+    scene.graph().soft_delete(&restored);
+    scene.calm().await;
+    assert_eq!(scene.turned_off().len(), 1, "who is deleted goes at once");
+    scene.graph().restore(&restored);
+    scene.pass(10 * MINUTE).await;
+    assert_eq!(scene.turned_off().len(), 2, "and who left the scope in ten minutes");
+    assert_eq!(scene.count(|event| *event == Event::On), 1, "who is restored is back");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_group_of_the_scope_cannot_be_read_nobody_goes_and_few_looks_are_made() {
+    let mut scene = Scene::before(4, Default::default());
+    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
+    scene.serve(&[("scope.groups", &scope), ("sync.poll_interval", "6d")]).await;
+    scene.pass(HOUR).await;
+    scene.begin();
+    let leaver = scene.people[0].clone();
+    scene.graph().remove_member(&scene.crew, &leaver);
+    scene.calm().await;
+    unreadable(&scene, &scene.office);
+    let path = format!("/v1.0/users/{leaver}");
+    let looks = || scene.graph().requests().iter().filter(|request| request.path == path).count();
+    let before = looks();
+    scene.pass(3 * HOUR).await;
+    scene.assert_nobody_off("by a group that was last read before");
+    let looks = looks() - before;
+    assert!((6..60).contains(&looks), "{looks} looks in three hours");
+    let job = &scene.jobs(None).await[0];
+    let told = job.last_error.clone().unwrap_or_default();
+    assert!(told.contains(&scene.office) && told.contains("cannot be read: "), "{told}");
+    scene.graph().set_faults(Faults::none());
+    // A retry waits out its backoff, which is an hour at most.
+    scene.pass(70 * MINUTE).await;
+    assert_eq!(scene.turned_off().len(), 1);
+    scene.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_scope_needs_two_readings_of_the_groups_five_minutes_apart() {
     let mut scene = Scene::before(4, Default::default());
