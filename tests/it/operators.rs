@@ -322,6 +322,89 @@ async fn a_plan_is_applied_where_nothing_moved_and_nothing_else_is_written() {
     assert_eq!(process.terminate(), Some(0));
 }
 
+/// Something happens to somebody, on either side.
+fn something(chance: &mut fastrand::Rng, stage: &Stage, user: &str) {
+    let name = ["Silva", "Costa", "Rossi"][chance.usize(0..3)];
+    if stage.graph().user(user).is_none() {
+        return;
+    }
+    let is_agent = stage.graph().members(&stage.roles[0].0).contains(user);
+    match chance.u32(0..8) {
+        0 => stage.graph().update_user(user, json!({ "surname": name, "displayName": name })),
+        1 => stage.graph().disable(user),
+        2 => stage.graph().soft_delete(user),
+        3 if is_agent => stage.graph().remove_member(&stage.roles[0].0, user),
+        4 => stage.graph().add_member(&stage.roles[1].0, user),
+        5 => stage.cxone().edit_by_hand(&id(stage, user), json!({ "displayName": name, "active": false })),
+        6 => stage.cxone().edit_by_hand(&id(stage, user), json!({ "roles": [{ "value": "Custom" }] })),
+        _ => {}
+    }
+}
+
+/// Whatever has happened on both sides: what a plan says is what is sent, of whoever has not moved since.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_applied_is_what_was_planned_to_the_letter() {
+    for seed in 0..6 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut stage = Stage::new();
+        let process = serve(&stage).await;
+        let mut users: Vec<String> = (0..14).map(|n| stage.hire(&format!("Agent{n}"))).collect();
+        stage.converge(&users).await;
+        at_rest(&stage).await;
+        assert_eq!(process.terminate(), Some(0));
+
+        configure(&mut stage, "sync", "mode = \"observe\"");
+        let process = serve(&stage).await;
+        for user in &users {
+            something(&mut chance, &stage, user);
+            something(&mut chance, &stage, user);
+        }
+        users.extend((0..2).map(|n| stage.hire(&format!("Joiner{n}"))));
+        stage.graph().deliveries_settled().await;
+        at_rest(&stage).await;
+        let (path, plan) = file(&stage, "plan.json");
+        tell(&stage, &["plan", "--all", "--out", &plan]);
+        let planned: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let moved: BTreeSet<&str> =
+            users.iter().filter(|_| chance.u32(0..4) == 0).map(String::as_str).collect();
+        let still_there = |user: &&&str| stage.graph().user(user).is_some();
+        moved.iter().filter(still_there).for_each(|user| {
+            stage.graph().update_user(user, json!({ "givenName": "Moved", "surname": "Since" }));
+        });
+        stage.graph().deliveries_settled().await;
+        at_rest(&stage).await;
+
+        stage.sent();
+        let (known, before) = (stage.cxone().requests().len(), state(&stage));
+        ask(&stage, &["apply", &plan, "--yes"]);
+        at_rest(&stage).await;
+        let requests = stage.cxone().requests().split_off(known);
+        let paths = requests.into_iter().filter(|it| it.method != "GET" && it.path.contains("/scim/"));
+        let sent: Vec<Value> = paths
+            .zip(stage.sent())
+            .map(|(request, (method, body))| json!({ "method": method, "path": request.path, "body": body }))
+            .collect();
+        let wants = |plan: &&Value| plan["requests"] != json!([]);
+        // Of who is turned off, another name does not change the plan.
+        let is_unmoved =
+            |plan: &&Value| !moved.contains(text(&plan["user"])) || plan["action"] == "deactivate";
+        let plans = planned["plans"].as_array().unwrap();
+        let expected: Vec<&Value> =
+            plans.iter().filter(wants).filter(is_unmoved).map(|plan| &plan["requests"][0]).collect();
+        for request in &expected {
+            assert!(sent.contains(request), "seed {seed}: {request:#} was planned and not sent: {sent:#?}");
+        }
+        // An account that was made shows its first role only afterwards.
+        let made: Vec<String> = state(&stage).into_keys().filter(|id| !before.contains_key(id)).collect();
+        let of_made = |request: &&Value| made.iter().any(|id| text(&request["path"]).ends_with(id.as_str()));
+        let others: Vec<&Value> =
+            sent.iter().filter(|it| !expected.contains(it)).filter(|it| !of_made(it)).collect();
+        assert_eq!(others, Vec::<&Value>::new(), "seed {seed}: sent and not planned");
+        assert!(expected.len() > 4, "seed {seed}: too little happens: {}", expected.len());
+        assert_eq!(process.terminate(), Some(0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_stays_held_while_something_else_stops_the_job() {
     let mut stage = Stage::new();

@@ -222,6 +222,11 @@ fn what_is_ordered_and_what_restrains_have_names() {
 }
 
 #[test]
+fn an_order_is_good_for_a_day() {
+    assert_eq!(ORDERS_LAST, Duration::from_secs(86_400), "as `docs/reason-codes.md` says of `expired`");
+}
+
+#[test]
 fn an_order_tells_when_it_was_given() {
     let now: Timestamp = "2026-11-23T10:00:00.123456Z".parse().unwrap();
     let batch = new_batch(now, &[7; 10]);
