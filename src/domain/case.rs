@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::drift::Drift;
-use super::evidence::{Evidence, is_same_news};
+use super::evidence::{Evidence, news_of};
 use super::guard::Spend;
 use super::patch::same;
 use super::queue::{Change, Intent, Operation};
@@ -181,9 +181,10 @@ pub enum RestraintReason {
 impl Restraint {
     /// Whether it is about an account that is turned off by this kind of evidence.
     pub fn is_about(&self, evidence: &str) -> bool {
-        self.evidence.as_deref().is_none_or(|about| is_same_news(about, evidence))
+        self.evidence.as_deref().is_none_or(|about| news_of(about) == news_of(evidence))
     }
 
+    /// Whether it forbids to write this value.
     pub fn forbids_value(&self, of: Attribute, desired: Option<&Value>) -> bool {
         match &self.forbids {
             Forbidden::Value { attribute, value } => *attribute == of && same(of, value.as_ref(), desired),

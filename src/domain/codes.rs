@@ -194,7 +194,7 @@ pub const CODES: &[(Place, &str, &str)] = &[
     (
         Place::Skipped,
         "left_since",
-        "The user is disabled or deleted in Entra for another reason than the one that was to be taken back: the account stays off.",
+        "The user is disabled, deleted or out of scope by now, and that is not what was to be taken back: the account stays off.",
     ),
     (Place::Skipped, "expired", "The order was not begun within a day."),
     (Place::Skipped, "look_failed", "A side could not be read when the plan was to be applied."),

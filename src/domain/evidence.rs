@@ -17,10 +17,20 @@ pub const OUT_OF_SCOPE_TWICE_APART: Duration = Duration::from_secs(300);
 /// The code of evidence that somebody is out of scope.
 pub const OUT_OF_SCOPE: &str = "out_of_scope";
 
-/// Whether two codes speak of the same: deleted is deleted, however it was seen.
-pub fn is_same_news(code: &str, other: &str) -> bool {
-    let is_gone = |code| matches!(code, "in_deleted_items" | "removed_in_delta" | "absent_twice");
-    code == other || is_gone(code) && is_gone(other)
+/// What a code says of the user: deleted is deleted, however it was seen.
+pub fn news_of(code: &str) -> &str {
+    match code {
+        "in_deleted_items" | "removed_in_delta" | "absent_twice" => "gone",
+        other => other,
+    }
+}
+
+/// The first of the looks in a row that found a user out of scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstSight {
+    pub at: Timestamp,
+    /// By which scope, see `Scope::digest`: another one begins anew.
+    pub scope: String,
 }
 
 /// A positive observation, kept with the history of the deactivation it justified.

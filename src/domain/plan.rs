@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::case::{Forbidden, Restraint};
 use super::conflict::{Decision, Why, resolve};
 use super::digest::of_json;
-use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope, is_same_news};
+use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope, news_of};
 use super::guard::{Guarded, Spend};
 use super::link::{Baseline, Link};
 use super::patch::{self, fit, same};
@@ -239,23 +239,39 @@ pub fn decide(rules: &Rules, inputs: &Inputs<'_>) -> Plan {
         Source::Gone(evidence) => return leaver(rules, inputs, Ok(evidence.clone()), OnlyIf::Linked),
         Source::Present(user) => user,
     };
+    let scope = rules.scope.of(user, inputs.membership, inputs.now);
     let disabled = Evidence::disabled(user);
-    // Of who is ours already it does not matter whether they are in scope too: that is another reason, which
-    // takes longer and may not count. But it may hold where this one is forbidden.
-    if let (Some(evidence), Some(_)) = (&disabled, inputs.link) {
-        let plan = leaver(rules, inputs, Ok(evidence.clone()), OnlyIf::Matched);
-        if !matches!(plan.reason, Reason::Restrained(_)) {
-            return plan;
-        }
-    }
-    match (rules.scope.of(user, inputs.membership, inputs.now), disabled) {
-        (InScope::Unknown(what), _) => plan(Action::LookAgain, Reason::ScopeUnknown(what)),
-        (InScope::No(sighting), _) => {
-            leaver(rules, inputs, sighting.confirmed(inputs.out_of_scope_since), OnlyIf::Linked)
-        }
-        (InScope::Yes, Some(evidence)) => leaver(rules, inputs, Ok(evidence), OnlyIf::Matched),
+    let as_disabled = disabled.map(|evidence| leaver(rules, inputs, Ok(evidence), OnlyIf::Matched));
+    let is_restrained = |plan: &Plan| matches!(plan.reason, Reason::Restrained(_));
+    let mut plan = match (&scope, as_disabled) {
+        // Of who is ours already it does not matter whether they are in scope too: that is another reason,
+        // which takes longer and may not count. But it may hold where this one is forbidden.
+        (_, Some(plan)) if inputs.link.is_some() && !is_restrained(&plan) => plan,
+        (InScope::Yes, Some(plan)) => plan,
         (InScope::Yes, None) => stay(rules, user, inputs),
-    }
+        (InScope::Unknown(what), _) => plan(Action::LookAgain, Reason::ScopeUnknown(what.clone())),
+        (InScope::No(sighting), _) => {
+            leaver(rules, inputs, sighting.clone().confirmed(inputs.out_of_scope_since), OnlyIf::Linked)
+        }
+    };
+    let is_new = |it: &&Restraint| !plan.lift.contains(it);
+    let void: Vec<_> =
+        inputs.restraints.iter().filter(|it| is_void(it, user, &scope)).filter(is_new).cloned().collect();
+    plan.lift.extend(void);
+    plan
+}
+
+/// Whether Entra says otherwise by now than when an operator kept the account on.
+fn is_void(restraint: &Restraint, user: &SourceUser, scope: &InScope) -> bool {
+    let keeps_on = restraint.forbids_value(Attribute::Active, Some(&Value::Flag(false)));
+    let in_scope = *scope == InScope::Yes;
+    keeps_on
+        && match restraint.evidence.as_deref().map(news_of) {
+            Some("disabled") => user.enabled,
+            Some(OUT_OF_SCOPE) => in_scope,
+            Some(_) => true,
+            None => user.enabled && in_scope,
+        }
 }
 
 fn plan(action: Action, reason: Reason) -> Plan {
@@ -309,11 +325,11 @@ fn leaver(
         Some(rule) if rule.owner != Owner::Cxone => {}
         _ => return plan(Action::Nothing, Reason::ActiveOwnedByCxone),
     }
-    let off = Some(Value::Flag(false));
+    let before = shown.attributes.get(&Attribute::Active).cloned();
+    let change = Change { attribute: Attribute::Active, before, after: Some(Value::Flag(false)) };
     let code = evidence.as_ref().map_or(OUT_OF_SCOPE, Evidence::code);
     // Who was kept although out of scope is not kept when they are disabled.
-    let mut about = inputs.restraints.iter().filter(|restraint| restraint.is_about(code));
-    if let Some(restraint) = about.find(|it| it.forbids_value(Attribute::Active, off.as_ref())) {
+    if let Some(restraint) = inputs.restraints.iter().find(|it| it.forbids(&change, Some(code))) {
         return plan(Action::Nothing, Reason::Restrained(words_of(restraint)));
     }
     let evidence = match evidence {
@@ -325,8 +341,6 @@ fn leaver(
             return plan(Action::Confirm { since }, Reason::OutOfScopeOnce(sighting.rule().to_owned()));
         }
     };
-    let before = shown.attributes.get(&Attribute::Active).cloned();
-    let change = Change { attribute: Attribute::Active, before, after: off };
     plan(Action::Deactivate { change, evidence }, Reason::Leaver)
 }
 
@@ -531,12 +545,15 @@ pub fn undo(
     let undo::Inverse { mut changes, mut skipped, .. } = undo::still_standing(changes, &shown.attributes);
     let turns_on = |change: &Change| change.attribute == Attribute::Active;
     let left = match inputs.source {
-        Source::Present(user) => Evidence::disabled(user),
-        Source::Gone(evidence) => Some(evidence.clone()),
+        Source::Present(user) if !user.enabled => Some("disabled"),
+        Source::Present(user) => match rules.scope.of(user, inputs.membership, inputs.now) {
+            InScope::No(_) => Some(OUT_OF_SCOPE),
+            InScope::Yes | InScope::Unknown(_) => None,
+        },
+        Source::Gone(evidence) => Some(evidence.code()),
         Source::Unknown => None,
     };
-    let is_other = |left: &Evidence| !evidence.is_some_and(|undone| is_same_news(undone, left.code()));
-    if left.as_ref().is_some_and(is_other) {
+    if left.is_some_and(|left| evidence.map(news_of) != Some(news_of(left))) {
         let stays_off = changes.extract_if(.., |change| turns_on(change));
         skipped.extend(
             stays_off
@@ -680,7 +697,7 @@ impl Plan {
             })
             .collect();
         let operation = self.operation().map(Operation::name);
-        let evidence = self.evidence().map(Evidence::code);
+        let evidence = self.evidence().map(|evidence| news_of(evidence.code()));
         of_json(&serde_json::json!([user, scim_id, operation, changes, evidence]))
     }
 

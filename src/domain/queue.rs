@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::case::CaseChange;
 use super::conflict::Why;
-use super::evidence::{Evidence, RemovedReason};
+use super::evidence::{Evidence, FirstSight, RemovedReason};
 use super::guard::Spend;
 use super::link::Link;
 use super::seen::SeenState;
@@ -144,7 +144,10 @@ pub struct Job {
     pub absent_since: Option<Timestamp>,
     /// When a look first found the user out of scope, and every look since.
     #[serde(default)]
-    pub out_of_scope_since: Option<Timestamp>,
+    pub out_of_scope: Option<FirstSight>,
+    /// It waits for something else than the end of a backoff: news makes it due.
+    #[serde(default)]
+    pub open_to_news: bool,
     /// How often in a row the target said yes and changed nothing.
     pub not_applied: u32,
     /// A reason code such as `attempts_used_up`, for parked and held jobs.
@@ -168,6 +171,11 @@ pub enum Settlement {
         counts: bool,
         error: String,
     },
+    /// Nothing can be decided yet: look again at `due_at`, or as soon as there is news. No attempt is used.
+    Wait {
+        due_at: Timestamp,
+        why: String,
+    },
     Park {
         code: &'static str,
         error: String,
@@ -186,7 +194,7 @@ pub struct Outcome {
     /// How the writes of the run ended.
     pub writes: Vec<Wrote>,
     pub absent_since: Option<Timestamp>,
-    pub out_of_scope_since: Option<Timestamp>,
+    pub out_of_scope: Option<FirstSight>,
     pub not_applied: u32,
     pub case: CaseChange,
     /// For the history.
@@ -202,7 +210,7 @@ impl Outcome {
             link: LinkChange::Keep,
             writes: Vec::new(),
             absent_since: None,
-            out_of_scope_since: None,
+            out_of_scope: None,
             not_applied: 0,
             case: CaseChange::default(),
             remarks: Vec::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use super::digest::of_json;
 use super::evidence::OutOfScope;
 use super::mapping::Expression;
 use super::user::{GroupId, Membership, SourceUser};
@@ -44,6 +45,12 @@ impl Scope {
     /// Every group the scope names.
     pub fn named_groups(&self) -> BTreeSet<GroupId> {
         self.groups.iter().chain(&self.exclude_groups).copied().collect()
+    }
+
+    /// Names this scope: another one has another. Hexadecimal SHA-256.
+    pub fn digest(&self) -> String {
+        let rules: Vec<&str> = self.rules.iter().map(|rule| rule.text.as_str()).collect();
+        of_json(&serde_json::json!([self.groups, self.exclude_groups, rules]))
     }
 
     /// `read_at` is when the user was read; the membership knows its own time.

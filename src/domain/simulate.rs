@@ -117,8 +117,14 @@ impl Trial<'_> {
             return [not_read(&name)].into();
         }
         let both = [self.present, self.new];
-        let needs_groups = both.iter().any(|rules| rules.scope.needs_groups());
-        if !state.complete && state.gone.is_none() && needs_groups {
+        // Where not all groups had been read, it is known only of those of the scope in force.
+        let is_known = |rules: &Rules| {
+            let groups = rules.scope.named_groups();
+            let was_read = state.scope_complete == Some(true);
+            groups.is_empty() || was_read && groups.is_subset(&self.present.scope.named_groups())
+        };
+        let knows_scopes = both.into_iter().all(is_known);
+        if !state.complete && state.gone.is_none() && !knows_scopes {
             return [Difference::CannotBeTold(GROUPS_UNREAD.to_owned())].into();
         }
 

@@ -35,7 +35,7 @@ pub enum UndoSkip {
     NeedsEvidence,
     /// CXone shows something else than what was written.
     Moved,
-    /// The user is disabled or deleted in Entra, and that is not what was taken back.
+    /// The user is disabled, deleted or out of scope by now, and that is not what was taken back.
     LeftSince,
 }
 

@@ -260,10 +260,10 @@ pub struct Membership {
     pub groups: BTreeSet<GroupId>,
     /// Every relevant group has been read to its end. Without it, absence means nothing.
     pub complete: bool,
-    /// When the group that was read longest ago was read; `None` without relevant groups.
+    /// When the group that was read longest ago was read, of those that were; `None`: none was.
     pub read_at: Option<Timestamp>,
-    /// The same of the groups of the scope, and those nested in them, alone: a role group that cannot be
-    /// read says nothing about who is ours. `None`: not all of them have been read.
+    /// When the groups of the scope, and those nested in them, had all been read: a role group that cannot
+    /// be read says nothing about who is ours. `None`: one of them was never read.
     pub scope_read_at: Option<Timestamp>,
 }
 

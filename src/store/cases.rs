@@ -370,6 +370,13 @@ pub(super) fn prune(tx: &Writing, now: Timestamp) -> Result<(), Fault> {
     Ok(())
 }
 
+/// An operator has approved what is held.
+pub(super) fn is_approved(tx: &impl Reading, user: UserId, now: Timestamp) -> Result<bool, Fault> {
+    let case = case(tx, user)?.unwrap_or_default();
+    let held = case.held.as_ref().map(|held| held.plan.as_str());
+    Ok(case.approval.is_some_and(|given| held.is_some_and(|held| given.covers(held, now))))
+}
+
 /// The operator took the job off the queue: what was held is not any more.
 pub(super) fn let_go(tx: &Writing, user: UserId) -> Result<(), Fault> {
     if case(tx, user)?.is_some_and(|case| case.held.is_some()) {

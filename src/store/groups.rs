@@ -2,7 +2,8 @@
 //!
 //! Direct members are kept, transitive membership is computed. A group has a record exactly as long
 //! as it is reachable from a root; one that was reached but never read has a record without
-//! `read_at`, and as long as there is such a group nobody's membership is complete.
+//! `read_at`, and as long as there is such a group nobody's membership is complete. What the scope rests
+//! on is known once its own groups, and those nested in them, have been read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

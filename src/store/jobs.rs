@@ -26,7 +26,7 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
     let rechecks = job.reason == Reason::Recheck && job.attempts == 0;
     // That somebody is gone was perhaps all that the last look lacked.
     let proven = job.removed.is_none() && mark.removed.is_some();
-    let may_wait = !rechecks && !proven && mark.reason != Reason::Operator;
+    let may_wait = !rechecks && !proven && !job.open_to_news && mark.reason != Reason::Operator;
     let kept_waiting = job.state == State::Waiting && may_wait;
     job.urgent |= mark.urgent;
     job.removed = stronger(job.removed, mark.removed);
@@ -62,7 +62,8 @@ fn first_mark(mark: &Mark, now: Timestamp) -> JobRecord {
         urgent: mark.urgent,
         removed: mark.removed,
         absent_since: None,
-        out_of_scope_since: None,
+        out_of_scope: None,
+        open_to_news: false,
         not_applied: 0,
         stopped: None,
         last_error: None,
@@ -118,8 +119,9 @@ pub(super) fn settled(
     let JobRecord { mut job, since_claim } = stored;
     let remarked = job.generation > claimed_generation;
     job.absent_since = outcome.absent_since;
-    job.out_of_scope_since = outcome.out_of_scope_since;
+    job.out_of_scope.clone_from(&outcome.out_of_scope);
     job.not_applied = outcome.not_applied;
+    job.open_to_news = matches!(outcome.settlement, Settlement::Wait { .. });
     job.changed_at = now;
     match &outcome.settlement {
         Settlement::Done { recheck_at } => {
@@ -131,6 +133,12 @@ pub(super) fn settled(
                 job.attempts = job.attempts.saturating_sub(1);
             }
             job.last_error = Some(error.clone());
+            job.state = State::Waiting;
+            job.due_at = *due_at;
+        }
+        Settlement::Wait { due_at, why } => {
+            job.attempts = job.attempts.saturating_sub(1);
+            job.last_error = Some(why.clone());
             job.state = State::Waiting;
             job.due_at = *due_at;
         }
@@ -195,7 +203,7 @@ pub(super) fn broken_off(record: JobRecord) -> JobRecord {
 pub(super) fn set_back(mut record: JobRecord, by: Duration, now: Timestamp) -> JobRecord {
     let job = &mut record.job;
     let times = [&mut job.first_news_at, &mut job.latest_news_at, &mut job.due_at];
-    let seen = [&mut job.absent_since, &mut job.out_of_scope_since].into_iter().flatten();
+    let seen = job.absent_since.iter_mut().chain(job.out_of_scope.iter_mut().map(|first| &mut first.at));
     for at in times.into_iter().chain(seen) {
         *at = set_back_by(*at, by, now);
     }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use redb::{Key, ReadableTable, TableDefinition};
 use serde::Serialize;
 use sha2::Sha256;
+use tracing::warn;
 
 use super::error::Fault;
 use super::journal::is_past;
@@ -141,8 +142,14 @@ pub(super) fn index_all(tx: &Writing) -> Result<(), Fault> {
     let numbers: Vec<u64> =
         tx.read(LOG)?.iter()?.map(|entry| Ok(entry?.0.value())).collect::<Result<_, Fault>>()?;
     for number in numbers {
-        if let Some(entry) = entry(tx, number)? {
-            index(tx, number, &entry, true)?;
+        match entry(tx, number) {
+            Ok(Some(entry)) => index(tx, number, &entry, true)?,
+            Ok(None) => {}
+            // The history can be read without it, and whoever verifies it is told.
+            Err(fault @ (Fault::Record { .. } | Fault::Version { .. })) => {
+                warn!("entry {number} of the history cannot be read: {fault}");
+            }
+            Err(fault) => return Err(fault),
         }
     }
     Ok(())

@@ -223,8 +223,10 @@ pub(super) fn retry(
             && let Some(after) = jobs::retried(job.clone(), now)
         {
             queue.replace(Some(&job), Some(&after))?;
-            // Tried again means asked again: the budgets decide anew.
-            cases::let_go(tx, *user)?;
+            // Tried again means asked again: the budgets decide anew, but of what is approved.
+            if !cases::is_approved(tx, *user, now)? {
+                cases::let_go(tx, *user)?;
+            }
             n_retried += 1;
         }
     }

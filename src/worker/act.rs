@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tracing::{error, info};
 
 use crate::clock::{later, until};
 use crate::cxone;
 use crate::domain::case::HeldItem;
 use crate::domain::drift::Drift;
-use crate::domain::evidence::{Evidence, OUT_OF_SCOPE};
+use crate::domain::evidence::{Evidence, FirstSight, OUT_OF_SCOPE};
 use crate::domain::guard::Guarded;
 use crate::domain::link::Normalised;
 use crate::domain::observed::Observed;
@@ -68,7 +67,7 @@ impl Worker {
                 let mut outcome = Outcome::of(Settlement::Done { recheck_at: None });
                 outcome.case = self.case_after(look, &decided.plan);
                 self.hold(job, look, look.scim_id(), &held, &mut outcome);
-                outcome.out_of_scope_since = out_of_scope_since(job, &decided.plan);
+                outcome.out_of_scope = first_sight(job, &decided.plan);
                 return Ok(outcome);
             }
             Passed::TooOften => {
@@ -89,7 +88,7 @@ impl Worker {
                 let error = "an operator decided about this since the user was looked at".to_owned();
                 let mut outcome =
                     Outcome::of(Settlement::Again { due_at: self.clock.now(), counts: false, error });
-                outcome.out_of_scope_since = out_of_scope_since(job, &decided.plan);
+                outcome.out_of_scope = first_sight(job, &decided.plan);
                 return Ok(outcome);
             }
         };
@@ -126,7 +125,7 @@ impl Worker {
                 let scim_id = look.scim_id().cloned();
                 let mut so_far = Outcome::of(Settlement::Done { recheck_at: None });
                 so_far.writes = vec![self.ended(job, intent, scim_id, result)];
-                so_far.out_of_scope_since = out_of_scope_since(job, &plan);
+                so_far.out_of_scope = first_sight(job, &plan);
                 self.stopped(job, &fault, so_far)
             }
         };
@@ -336,8 +335,9 @@ impl Worker {
         let mut outcome = Outcome { link, writes: vec![write], not_applied, ..Outcome::of(settlement) };
         outcome.case = self.case_after(look, plan);
         if let Settlement::Again { .. } = outcome.settlement {
-            // Not done yet: what was approved still is.
+            // Not done yet: what was approved still is, and what is known still counts.
             outcome.case.held = None;
+            outcome.out_of_scope = first_sight(job, plan);
         }
         let written = |attribute: Attribute| {
             changes.iter().any(|change| change.attribute == attribute) && !ignored.contains(&attribute)
@@ -369,7 +369,7 @@ impl Worker {
 }
 
 /// Where a leaver by scope stands, so that the next run need not begin again.
-fn out_of_scope_since(job: &Job, plan: &Plan) -> Option<Timestamp> {
+fn first_sight(job: &Job, plan: &Plan) -> Option<FirstSight> {
     let by_scope = plan.evidence().map(Evidence::code) == Some(OUT_OF_SCOPE);
-    job.out_of_scope_since.filter(|_| by_scope)
+    job.out_of_scope.clone().filter(|_| by_scope)
 }

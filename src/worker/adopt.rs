@@ -1,7 +1,8 @@
 //! Takes over a running contact centre: finds out who is who and writes links. CXone is only read.
 //!
 //! Whatever this leaves undone it can be asked again: who is linked by then is passed over. It may
-//! run beside the worker, because the store links a pair only when neither side is linked.
+//! run beside the worker: the store links a pair only when neither side is linked, and a job that has
+//! looked an account up is waited for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -226,10 +227,14 @@ impl Worker {
                 }
             }
         }
-        let comparing = stream::iter(matches)
-            .map(|(user, person, by, account, shown)| self.compare_pair(user, person, by, account, shown));
-        let mut comparing = std::pin::pin!(comparing.buffered(LOOKS_AT_ONCE).chunks(LINKS_AT_ONCE));
-        while let Some(compared) = comparing.next().await {
+        // One lot after the other: linking waits for jobs, and those for requests that only go on while
+        // somebody waits for them.
+        while !matches.is_empty() {
+            let lot: Vec<_> = matches.drain(..LINKS_AT_ONCE.min(matches.len())).collect();
+            let comparing = stream::iter(lot).map(|(user, person, by, account, shown)| {
+                self.compare_pair(user, person, by, account, shown)
+            });
+            let compared = comparing.buffered(LOOKS_AT_ONCE).collect::<Vec<_>>().await;
             let compared = compared.into_iter().collect::<Result<Vec<_>, _>>();
             self.link_pairs(compared?, &people, &mut report).await?;
         }

@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 use crate::clock::later;
 use crate::domain::case::{ORDERS_LAST, Task, Work, new_batch};
 use crate::domain::digest::of_json;
-use crate::domain::evidence::Evidence;
 use crate::domain::plan::Source;
 use crate::domain::user::{GroupId, ScimId, UserId};
 use crate::graph::fingerprint;
@@ -23,7 +22,7 @@ use super::look::Look;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preconditions {
-    /// A digest of what Entra showed, or the kind of evidence that the user is gone.
+    /// A digest of what Entra showed, or that the user is gone.
     pub entra: String,
     /// The relevant groups the user was in.
     pub groups: BTreeSet<GroupId>,
@@ -36,7 +35,7 @@ impl Preconditions {
     pub fn of(look: &Look) -> Self {
         let entra = match &look.source {
             Source::Present(user) => fingerprint(user),
-            Source::Gone(evidence) => format!("gone: {}", Evidence::code(evidence)),
+            Source::Gone(_) => "gone".to_owned(),
             Source::Unknown => "unknown".to_owned(),
         };
         Self {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::Worker;
 use super::look::Look;
 use crate::domain::case::{Task, Work};
+use crate::domain::evidence::FirstSight;
 use crate::domain::plan::{self, Inputs, Plan, Source, decide};
 use crate::domain::undo::Skipped;
 use crate::domain::user::UserId;
@@ -24,13 +25,13 @@ pub struct Decided {
 }
 
 impl Worker {
-    /// Decides about one look. `out_of_scope_since`: the first of the looks in a row that found the
-    /// user out of scope.
+    /// Decides about one look. `out_of_scope`: the first of the looks in a row that found the user out of
+    /// scope.
     pub(super) fn decided(
         &self,
         user: UserId,
         look: &Look,
-        out_of_scope_since: Option<Timestamp>,
+        out_of_scope: Option<&FirstSight>,
         now: Timestamp,
     ) -> Decided {
         let rules = &self.settings.rules;
@@ -43,7 +44,9 @@ impl Worker {
             link: look.link.as_ref(),
             restraints: &look.case.restraints,
             revert,
-            out_of_scope_since,
+            out_of_scope_since: out_of_scope
+                .filter(|first| first.scope == rules.scope.digest())
+                .map(|it| it.at),
             now,
         };
         let by_the_rules = |dropped| Decided {

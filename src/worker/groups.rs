@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::clock::{later, until};
 use crate::domain::observed::Observed;
-use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome, Mark, Reason};
+use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome, Mark, Reason, State};
 use crate::domain::retry::Failure;
 use crate::domain::user::{GroupId, Membership, UserId};
 
@@ -80,8 +80,9 @@ impl Worker {
             let mut marks = Vec::new();
             for (user, states) in page {
                 let is_unclear = states.last().is_some_and(|state| !state.complete);
-                // Who has a job is looked at by it, or is stopped for another reason.
-                if is_unclear && self.store.job(user).await?.is_none() {
+                // Who is due is looked at anyway, and who is stopped is for another reason.
+                let job = self.store.job(user).await?;
+                if is_unclear && job.is_none_or(|job| job.state == State::Waiting) {
                     marks.push(mark(user, now));
                 }
             }

@@ -115,8 +115,8 @@ impl Worker {
         let mut look = self.look(user, known).await?;
         // Only who writes must be alone with the account; kept, it would be waited for by another look.
         look.held = None;
-        let since = job.and_then(|job| job.out_of_scope_since);
-        let decided = self.decided(user, &look, since, self.clock.now());
+        let first = job.and_then(|job| job.out_of_scope);
+        let decided = self.decided(user, &look, first.as_ref(), self.clock.now());
         Ok((look, decided))
     }
 

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use crate::clock::{later, until};
 use crate::domain::case::{CaseChange, Observed, Restraint, RestraintReason, Task};
 use crate::domain::drift::drift;
-use crate::domain::evidence::{ABSENT_TWICE_APART, OUT_OF_SCOPE_TWICE_APART};
+use crate::domain::evidence::{ABSENT_TWICE_APART, FirstSight, OUT_OF_SCOPE_TWICE_APART};
 use crate::domain::link::Link;
 use crate::domain::plan::{Action, Plan, Reason, Source, Target};
-use crate::domain::queue::{self, Chore, Job, LinkChange, Outcome, Remark, Settlement};
+use crate::domain::queue::{self, Chore, Job, LinkChange, Operation, Outcome, Remark, Settlement};
 use crate::domain::undo::holding_back;
 use crate::domain::user::{Attributes, GroupId, TargetUser};
 use crate::graph::fingerprint;
@@ -26,13 +26,8 @@ use super::look::{Known, Look};
 
 /// While groups are being read, a user who waits for them is tried again this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
-/// And at most this seldom while one cannot be read.
+/// And this often while one cannot be read.
 const GROUPS_UNREAD: Duration = Duration::from_secs(300);
-
-/// When to look again at whoever has waited for groups since then: after as long again.
-fn groups_due(since: Timestamp, now: Timestamp) -> Timestamp {
-    later(now, until(since, now).clamp(GROUPS_PAUSE, GROUPS_UNREAD))
-}
 
 impl Worker {
     pub(super) async fn run_job(&self, job: &Job) -> Result<(Outcome, Option<Held>), store::Error> {
@@ -45,7 +40,7 @@ impl Worker {
             }
         };
         let now = self.clock.now();
-        let decided = self.decided(job.user, &look, job.out_of_scope_since, now);
+        let decided = self.decided(job.user, &look, job.out_of_scope.as_ref(), now);
         let mut outcome = self.carry_out(job, &look, &decided).await?;
         self.follow_absence(&look, &mut outcome).await?;
         if matches!(look.source, Source::Unknown) {
@@ -77,7 +72,7 @@ impl Worker {
         self.have_read(self.settings.rules.relevant_groups(), since, now).await?;
         // A reading marks those whose membership it changes; the others are looked at again.
         if let Settlement::Done { recheck_at } = &mut outcome.settlement {
-            let due_at = groups_due(since, now);
+            let due_at = self.groups_due(&self.settings.rules.relevant_groups(), since).await?;
             *recheck_at = Some(recheck_at.map_or(due_at, |at| at.min(due_at)));
         }
         Ok(())
@@ -104,8 +99,8 @@ impl Worker {
             Action::Hold => Ok(self.stopped_short(look, plan, Settlement::Hold { code, error })),
             Action::Park => Ok(self.stopped_short(look, plan, Settlement::Park { code, error })),
             // Where nothing is decided, nothing of the case is either.
-            Action::LookAgain => Ok(Outcome::of(self.look_again(job, look, &plan.reason))),
-            Action::Confirm { since } => self.confirm(*since, error).await,
+            Action::LookAgain => Ok(Outcome::of(self.look_again(job, look, &plan.reason).await?)),
+            Action::Confirm { since } => self.confirm(job, *since, error).await,
             Action::Nothing => Ok(self.confirmed(job, look, decided)),
             _ if !self.may_write(job, look, decided) => Ok(self.observed(job, look, plan)),
             Action::Deactivate { .. } | Action::Create(_) | Action::Patch(_) | Action::Reactivate(_) => {
@@ -145,10 +140,17 @@ impl Worker {
     }
 
     /// Out of scope by one look: the groups are read anew, and then another look must agree.
-    async fn confirm(&self, mut since: Timestamp, scope: String) -> Result<Outcome, store::Error> {
-        let (now, groups) = (self.clock.now(), self.settings.rules.scope.named_groups());
-        let mut error = scope;
-        if let Some((group, failed)) = self.failing(&groups, later(since, OUT_OF_SCOPE_TWICE_APART)).await? {
+    async fn confirm(
+        &self,
+        job: &Job,
+        mut since: Timestamp,
+        mut error: String,
+    ) -> Result<Outcome, store::Error> {
+        let (now, scope) = (self.clock.now(), &self.settings.rules.scope);
+        let groups = scope.named_groups();
+        let counts_at = later(since, OUT_OF_SCOPE_TWICE_APART);
+        let failing = if now < counts_at { None } else { self.failing(&groups, counts_at).await? };
+        if let Some((group, failed)) = failing {
             // What the others said meanwhile is no second reading: it begins anew.
             since = now;
             error.push_str(&format!("; group {group} cannot be read: {failed}"));
@@ -157,9 +159,19 @@ impl Worker {
         let read_at = counts_at.max(now);
         self.have_read(groups, counts_at, read_at).await?;
         let due_at = later(read_at, GROUPS_PAUSE);
-        let mut outcome = Outcome::of(Settlement::Again { due_at, counts: false, error });
-        outcome.out_of_scope_since = Some(since);
-        Ok(outcome)
+        let wait = Settlement::Wait { due_at, why: error };
+        let out_of_scope = Some(FirstSight { at: since, scope: scope.digest() });
+        Ok(Outcome { out_of_scope, not_applied: job.not_applied, ..Outcome::of(wait) })
+    }
+
+    /// When to look again at whoever needs these groups to have been read since then.
+    async fn groups_due(
+        &self,
+        groups: &BTreeSet<GroupId>,
+        since: Timestamp,
+    ) -> Result<Timestamp, store::Error> {
+        let pause = if self.failing(groups, since).await?.is_some() { GROUPS_UNREAD } else { GROUPS_PAUSE };
+        Ok(later(self.clock.now(), pause))
     }
 
     /// The first of these groups that should have been read since then and could not be, with why.
@@ -168,9 +180,6 @@ impl Worker {
         groups: &BTreeSet<GroupId>,
         since: Timestamp,
     ) -> Result<Option<(GroupId, String)>, store::Error> {
-        if self.clock.now() < since {
-            return Ok(None);
-        }
         let unread = self.store.groups_read_before(groups.clone(), since).await?;
         let failed = self.store.chores().await?.into_iter().find_map(|entry| match entry.chore {
             Chore::Group(group) if unread.contains(&group) => Some((group, entry.last_error?)),
@@ -179,9 +188,16 @@ impl Worker {
         Ok(failed)
     }
 
-    /// The job stops at something else before what the guard held comes up again: that stays held.
+    /// The job stops at something else before what the guard held comes up again: that stays held, but
+    /// for a deactivation of whoever is to stay after all.
     pub(super) fn stopped_short(&self, look: &Look, plan: &Plan, settlement: Settlement) -> Outcome {
-        let case = CaseChange { held: None, ..self.case_after(look, plan) };
+        let mut case = self.case_after(look, plan);
+        let turns_off = look.case.held.as_ref().is_some_and(|held| held.operation == Operation::Deactivate);
+        let stays =
+            matches!(&look.source, Source::Present(user) if user.enabled && self.is_in_scope(user, look));
+        if !(turns_off && stays) {
+            case.held = None;
+        }
         Outcome { case, ..Outcome::of(settlement) }
     }
 
@@ -224,7 +240,8 @@ impl Worker {
             _ => {}
         }
         let gone_for_good = matches!(&look.source, Source::Gone(evidence) if evidence.is_permanent());
-        if gone_for_good || plan.reason == Reason::PassedOn {
+        let kept_on = matches!(plan.reason, Reason::Restrained(_));
+        if gone_for_good && !kept_on || plan.reason == Reason::PassedOn {
             // Nobody comes back under this id; a link would only be looked at again and again.
             outcome.link = LinkChange::Remove;
         }
@@ -302,16 +319,23 @@ impl Worker {
         }))
     }
 
-    fn look_again(&self, job: &Job, look: &Look, reason: &Reason) -> Settlement {
-        let now = self.clock.now();
-        let (due_at, counts) = match reason {
-            Reason::SourceUnknown => (self.next_look(job, look.absent_since.unwrap_or(now), now), true),
-            _ => (groups_due(look.returned_at.unwrap_or(job.first_news_at), now), false),
-        };
-        if counts && job.attempts >= self.settings.max_attempts {
-            return Settlement::Park { code: reason.code(), error: reason.sentence() };
+    async fn look_again(&self, job: &Job, look: &Look, reason: &Reason) -> Result<Settlement, store::Error> {
+        let (now, scope, error) = (self.clock.now(), &self.settings.rules.scope, reason.sentence());
+        if let Reason::ScopeUnknown(_) = reason
+            && scope.needs_groups()
+            && look.membership.scope_read_at.is_none()
+        {
+            let since = look.returned_at.unwrap_or(Timestamp::MIN);
+            let due_at = self.groups_due(&scope.named_groups(), since).await?;
+            return Ok(Settlement::Wait { due_at, why: error });
         }
-        Settlement::Again { due_at, counts, error: reason.sentence() }
+        // A rule that cannot be evaluated needs another rule, or another value.
+        let is_futile = matches!(reason, Reason::ScopeUnknown(_));
+        if is_futile || job.attempts >= self.settings.max_attempts {
+            return Ok(Settlement::Park { code: reason.code(), error });
+        }
+        let due_at = self.next_look(job, look.absent_since.unwrap_or(now), now);
+        Ok(Settlement::Again { due_at, counts: true, error })
     }
 
     /// A user who is nowhere may be about to appear on a lagging replica: soon at first, then when

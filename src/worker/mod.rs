@@ -311,6 +311,10 @@ impl Worker {
                 debug!(user.id = %user, job.attempt = job.attempts, "will run user {user} again");
                 "again"
             }
+            Settlement::Wait { .. } => {
+                debug!(user.id = %user, "cannot decide about user {user} yet");
+                "wait"
+            }
             Settlement::Park { code, .. } => {
                 warn!(user.id = %user, job.attempt = job.attempts, reason = code, "parked user {user}; see `cxone-sync queue show {user}`");
                 "parked"

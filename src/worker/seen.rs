@@ -46,13 +46,16 @@ impl Worker {
             unset,
             groups: look.membership.groups.clone(),
             complete: look.membership.complete,
+            scope_complete: Some(
+                look.membership.scope_read_at.is_some() || !self.settings.rules.scope.needs_groups(),
+            ),
             gone,
             target: self.after(plan, outcome, shown).map(|shown| shown.attributes),
             scim_id,
         })
     }
 
-    fn is_in_scope(&self, user: &SourceUser, look: &Look) -> bool {
+    pub(super) fn is_in_scope(&self, user: &SourceUser, look: &Look) -> bool {
         self.settings.rules.scope.of(user, &look.membership, self.clock.now()) == InScope::Yes
     }
 

@@ -254,6 +254,23 @@ async fn who_is_found_nowhere_is_believed_gone_after_ten_minutes_and_not_before(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_of_the_scope_that_fails_is_parked_and_looked_at_again_by_news() {
+    let stage = Stage::new();
+    let rule = "CInt([employeeId]) > 1";
+    let running = stage.serve(&[("scope.rules", &format!("['{rule}']"))]).await;
+    let ana = stage.hire("Ana");
+    stage.graph().update_user(&ana, json!({ "employeeId": "none" }));
+    let user = ana.parse().unwrap();
+    let stopped = async || running.store.job(user).await.unwrap().and_then(|job| job.stopped);
+    assert!(until_async(|| async { stopped().await.as_deref() == Some("scope_unknown") }).await);
+    let job = running.store.job(user).await.unwrap().unwrap();
+    assert!(job.last_error.unwrap().contains(rule));
+    stage.graph().update_user(&ana, json!({ "employeeId": "7" }));
+    stage.arrives(&ana).await;
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_the_scope_goes_after_a_second_look_and_strangers_are_left_alone() {
     let stage = Stage::new();
     let clock = Clock::manual(Clock::system().now());

@@ -429,6 +429,25 @@ async fn what_is_held_stays_held_while_something_else_stops_the_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_to_stay_after_all_is_no_held_leaver_although_something_else_stops_the_job() {
+    let mut stage = Stage::new();
+    tighten(&mut stage, "deactivations", 0);
+    configure(&mut stage, "attributes.displayName", "owner = \"hold\"");
+    let process = serve(&stage).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    at_rest(&stage).await;
+    stage.graph().disable(&ana);
+    held(&stage, 1).await;
+    stage.cxone().edit_by_hand(&id(&stage, &ana), json!({ "displayName": "By hand" }));
+    stage.graph().update_user(&ana, json!({ "displayName": "Ana S.", "accountEnabled": true }));
+    held(&stage, 0).await;
+    let stopped = || tell(&stage, &["queue", "show", &ana])["job"]["stopped"] == json!("conflict_held");
+    assert!(until(stopped).await);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_entries_of_a_file_that_mean_one_account_do_not_wait_for_each_other() {
     let mut stage = Stage::new();
     configure(&mut stage, "sync", "mode = \"observe\"");

@@ -2,9 +2,11 @@
 //! there, and sharing an address.
 
 use cxone_sync::clock::Clock;
+use cxone_sync::domain::plan::set_hash;
 use cxone_sync::domain::queue::{State, WriteResult};
 use cxone_sync::domain::user::ScimId;
 use cxone_sync::sim::{CxoneOptions, GraphOptions};
+use cxone_sync::store::{Ruled, Ruling, Verdict};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, stop, until, until_async};
@@ -101,6 +103,40 @@ async fn who_is_restored_after_their_account_was_passed_on_does_not_get_it_back(
     assert_eq!(stage.cxone().users().len(), before.len());
     let owner = running.store.linked_to(&ScimId(account)).await.unwrap();
     assert_eq!(owner, Some(again.parse().unwrap()));
+    stop(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_kept_on_although_deleted_can_still_be_turned_off_when_they_are_purged() {
+    let stage = Stage::new();
+    let nobody = ("guard.deactivations.per_hour", "0");
+    let running = stage.serve(&[("sync.poll_interval", "1s"), nobody]).await;
+    let ana = stage.hire("Ana");
+    stage.arrives(&ana).await;
+    let (account, user) = (account_id(&stage, &ana), ana.parse().unwrap());
+    stage.graph().soft_delete(&ana);
+    let held = async || running.store.held().await.unwrap();
+    assert!(until_async(|| async { held().await.len() == 1 }).await);
+    let item = held().await.remove(0).1;
+    let set = set_hash([(user, item.plan.as_str())]);
+    let ruling = Ruling { users: Vec::new(), set, by: "ana".to_owned(), verdict: Verdict::Reject };
+    let now = || Clock::system().now();
+    assert_eq!(running.store.rule(ruling, now()).await.unwrap(), Ruled::Done { users: 1 });
+    stage.graph().hard_delete(&ana);
+    let purged = until_async(|| async {
+        let seen = running.store.state_at(user, jiff::Timestamp::MAX).await.unwrap();
+        seen.and_then(|seen| seen.gone).is_some_and(|gone| gone.is_permanent())
+    });
+    assert!(purged.await, "{:?}", running.store.job(user).await);
+    assert!(is_active(&stage, &account), "kept on");
+    assert!(running.store.link(user).await.unwrap().is_some(), "or nobody could end that");
+    running.store.lift(user, "ana".to_owned(), now()).await.unwrap();
+    // Nobody tells of it any more: that they are nowhere counts after ten minutes.
+    let is_sought = async || {
+        let job = running.store.job(user).await.unwrap();
+        job.is_some_and(|job| job.absent_since.is_some() && job.state == State::Waiting)
+    };
+    assert!(until_async(is_sought).await, "{:?}", running.store.job(user).await);
     stop(running).await;
 }
 

@@ -89,3 +89,17 @@ fn nothing_is_concluded_before_the_groups_have_all_been_read() {
 fn every_group_it_names_is_to_be_read() {
     assert_eq!(scope(&[1, 2], &[2, 3], &[]).named_groups(), [group(1), group(2), group(3)].into());
 }
+
+#[test]
+fn another_scope_has_another_name() {
+    let all = [
+        scope(&[], &[], &[]),
+        scope(&[1], &[], &[]),
+        scope(&[2], &[], &[]),
+        scope(&[], &[1], &[]),
+        scope(&[], &[], &["IsPresent([mail])"]),
+    ];
+    let names: std::collections::BTreeSet<String> = all.iter().map(Scope::digest).collect();
+    assert_eq!(names.len(), all.len());
+    assert_eq!(all[1].digest(), scope(&[1], &[], &[]).digest());
+}

@@ -64,6 +64,7 @@ fn ana() -> SeenState {
         unset: ["department".to_owned()].into(),
         groups: [group(1)].into(),
         complete: true,
+        scope_complete: None,
         gone: None,
         target: None,
         scim_id: None,
@@ -205,6 +206,28 @@ fn while_groups_were_unread_nothing_is_told_of_scope_and_roles() {
     let groups = "1 cannot be told (not all groups had been read)";
     check(&unread, only(&[2]), &[groups]);
     check(&unread, mapped(Attribute::DisplayName, "[surname]"), &["1 get another displayName", groups]);
+}
+
+#[test]
+fn a_role_group_that_was_unread_says_nothing_against_the_scope() {
+    let mut present = rules();
+    only(&[1, 2])(&mut present);
+    let told = |new: &Rules, state: &SeenState| {
+        let kept = [group(1), group(2), group(3)].into();
+        let trial = Trial { present: &present, new, kept: &kept };
+        trial.differences(user(7), state, None).iter().map(|it| it.sentence(1)).collect::<Vec<_>>()
+    };
+    let narrowed = |groups: &[u8]| {
+        let mut new = rules();
+        only(groups)(&mut new);
+        new
+    };
+    let groups = "1 cannot be told (not all groups had been read)";
+    let state = SeenState { complete: false, scope_complete: Some(true), ..ana() };
+    assert_eq!(told(&narrowed(&[2]), &state), ["1 deactivated", groups], "of the scope in force it is known");
+    assert_eq!(told(&narrowed(&[3]), &state), [groups], "of another group it is not");
+    let unread = SeenState { scope_complete: Some(false), ..state };
+    assert_eq!(told(&narrowed(&[2]), &unread), [groups]);
 }
 
 #[test]

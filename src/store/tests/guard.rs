@@ -276,6 +276,28 @@ async fn what_is_rejected_after_the_look_is_not_written_although_there_is_room()
 }
 
 #[tokio::test]
+async fn a_retry_does_not_end_an_approval() {
+    let store = fresh();
+    let set = with_held(&store).await;
+    let approve = Verdict::Approve { expires_at: at(1000) };
+    store.rule(ruling(&[], &set, approve), at(20)).await.unwrap();
+    // The write failed: it waits, and an operator hurries it.
+    let claims = store.claim(9, at(20)).await.unwrap();
+    for claim in claims {
+        store.settle(claim, again(500), at(21)).await.unwrap();
+    }
+    let retry = async |second| store.retry(None, &[State::Waiting], at(second)).await.unwrap();
+    assert_eq!(retry(30).await, 3);
+    let case = store.case(user(1)).await.unwrap().unwrap();
+    assert!(case.approval.is_some() && case.held.is_some());
+    for claim in store.claim(9, at(30)).await.unwrap() {
+        store.settle(claim, again(2000), at(31)).await.unwrap();
+    }
+    retry(1000).await;
+    assert_eq!(store.case(user(1)).await.unwrap(), None, "one that has expired is no reason to hold it");
+}
+
+#[tokio::test]
 async fn an_approval_that_was_not_used_ends_when_the_job_is_dropped() {
     let store = fresh();
     let set = with_held(&store).await;

@@ -35,6 +35,7 @@ enum Action {
 enum Ending {
     Done { recheck_in: Option<i64> },
     Again { retry_in: i64, counts: bool },
+    Wait { look_in: i64 },
     Park,
     Hold,
 }
@@ -52,6 +53,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let ending = prop_oneof![
         prop::option::of(1..50_i64).prop_map(|recheck_in| Ending::Done { recheck_in }),
         (1..50_i64, any::<bool>()).prop_map(|(retry_in, counts)| Ending::Again { retry_in, counts }),
+        (1..50_i64).prop_map(|look_in| Ending::Wait { look_in }),
         Just(Ending::Park),
         Just(Ending::Hold),
     ];
@@ -76,6 +78,8 @@ struct Entry {
     due_at: Timestamp,
     attempts: u32,
     stopped: bool,
+    /// News decides it: the last run could decide nothing.
+    open: bool,
     news: Merged,
     during: Option<Merged>,
 }
@@ -119,8 +123,15 @@ impl Model {
     fn mark(&mut self, mark: &Mark, now: Timestamp) {
         let news = Merged::of(mark);
         let Some(entry) = self.entries.get_mut(&mark.user) else {
-            let entry =
-                Entry { state: State::Due, due_at: now, attempts: 0, stopped: false, news, during: None };
+            let entry = Entry {
+                state: State::Due,
+                due_at: now,
+                attempts: 0,
+                stopped: false,
+                open: false,
+                news,
+                during: None,
+            };
             self.entries.insert(mark.user, entry);
             return;
         };
@@ -143,7 +154,9 @@ impl Model {
                     entry.news.reason = news.reason;
                 }
                 let rechecks = was_recheck && entry.attempts == 0;
-                if entry.state == State::Waiting && (rechecks || proven || news.reason == Reason::Operator) {
+                if entry.state == State::Waiting
+                    && (rechecks || proven || entry.open || news.reason == Reason::Operator)
+                {
                     (entry.state, entry.due_at) = (State::Due, now);
                 }
             }
@@ -183,6 +196,7 @@ impl Model {
     fn settle(&mut self, user: UserId, ending: &Ending, now: Timestamp) {
         let entry = self.entries.get_mut(&user).unwrap();
         let during = entry.during.take();
+        entry.open = matches!(ending, Ending::Wait { .. });
         match ending {
             Ending::Done { recheck_in } => {
                 entry.attempts = 0;
@@ -202,6 +216,11 @@ impl Model {
                 entry.attempts -= u32::from(!counts);
                 entry.state = State::Waiting;
                 entry.due_at = now + jiff::SignedDuration::from_secs(*retry_in);
+            }
+            Ending::Wait { look_in } => {
+                entry.attempts -= 1;
+                entry.state = State::Waiting;
+                entry.due_at = now + jiff::SignedDuration::from_secs(*look_in);
             }
             Ending::Park => (entry.state, entry.stopped) = (State::Parked, true),
             Ending::Hold => (entry.state, entry.stopped) = (State::Held, true),
@@ -253,6 +272,9 @@ fn outcome(ending: &Ending, now: Timestamp) -> Outcome {
     let after = |seconds: i64| now + jiff::SignedDuration::from_secs(seconds);
     match ending {
         Ending::Done { recheck_in } => Outcome::of(Settlement::Done { recheck_at: recheck_in.map(after) }),
+        Ending::Wait { look_in } => {
+            Outcome::of(Settlement::Wait { due_at: after(*look_in), why: "once".to_owned() })
+        }
         Ending::Again { retry_in, counts } => Outcome::of(Settlement::Again {
             due_at: after(*retry_in),
             counts: *counts,

@@ -1,7 +1,7 @@
 //! The rules of the queue (DESIGN 5), one small case each.
 
 use super::support::*;
-use crate::domain::evidence::RemovedReason;
+use crate::domain::evidence::{FirstSight, RemovedReason};
 use crate::domain::queue::{Job, Mark, News, Outcome, Reason, Settlement, State};
 use crate::domain::user::UserId;
 use crate::store::{Claim, Settled, Store};
@@ -105,6 +105,19 @@ async fn news_during_a_run_is_not_lost_and_never_runs_beside_it() {
     let settled = store.settle(next, done(), at(9)).await.unwrap();
     assert_eq!(settled, Settled { remarked: false, state: None });
     assert_eq!(store.job(user(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_waits_for_something_else_than_a_backoff_is_decided_by_news() {
+    let store = fresh();
+    store.mark(vec![mark(1, Reason::Delta, 1)], at(1)).await.unwrap();
+    let running = claim_one(&store, 1).await;
+    let wait = Settlement::Wait { due_at: at(300), why: "out of scope once".to_owned() };
+    store.settle(running, Outcome::of(wait), at(2)).await.unwrap();
+    assert_eq!(job(&store, 1).await.state, State::Waiting);
+    store.mark(vec![mark(1, Reason::Notification, 9)], at(9)).await.unwrap();
+    let due = job(&store, 1).await;
+    assert_eq!((due.state, due.due_at, due.first_news_at), (State::Due, at(9), at(1)));
 }
 
 #[tokio::test]
@@ -256,7 +269,7 @@ async fn what_a_run_learned_is_there_for_the_next() {
             running,
             Outcome {
                 absent_since: Some(at(2)),
-                out_of_scope_since: Some(at(1)),
+                out_of_scope: Some(FirstSight { at: at(1), scope: "s".to_owned() }),
                 not_applied: 1,
                 ..again(10)
             },
@@ -265,7 +278,7 @@ async fn what_a_run_learned_is_there_for_the_next() {
         .await
         .unwrap();
     let job = claim_one(&store, 10).await.job.clone();
-    assert_eq!(job.out_of_scope_since, Some(at(1)));
+    assert_eq!(job.out_of_scope.map(|first| first.at), Some(at(1)));
     assert_eq!((job.absent_since, job.not_applied, job.last_error.as_deref()), (Some(at(2)), 1, Some("503")));
 }
 

@@ -65,6 +65,7 @@ pub fn seen(second: i64, mail: &str) -> SeenState {
         unset: BTreeSet::new(),
         groups: BTreeSet::new(),
         complete: true,
+        scope_complete: None,
         gone: None,
         target: None,
         scim_id: None,

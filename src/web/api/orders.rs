@@ -33,9 +33,8 @@ async fn apply(State(ours): Ours, Sent(asked): Sent<ApplyRequest>) -> Answer<Val
         check(batch)?;
     }
     let mut named = BTreeSet::new();
-    if let Some(twice) =
-        plans.iter().filter_map(|plan| plan["user"].as_str()).find(|user| !named.insert(*user))
-    {
+    let mut users = plans.iter().filter_map(|plan| plan["user"].as_str()?.parse::<UserId>().ok());
+    if let Some(twice) = users.find(|user| !named.insert(*user)) {
         return Err(ApiError::invalid(format!("user {twice} is there twice: send one plan a user")));
     }
     let by = by(&ours, name)?;
@@ -44,7 +43,10 @@ async fn apply(State(ours): Ours, Sent(asked): Sent<ApplyRequest>) -> Answer<Val
 
 /// Refuses what is no id of an order.
 fn check(batch: &str) -> Result<(), ApiError> {
-    ordered_at(batch).map(drop).ok_or_else(|| ApiError::invalid("that is not the id of an order"))
+    match ordered_at(batch) {
+        Some(_) => Ok(()),
+        None => Err(ApiError::invalid("that is not the id of an order")),
+    }
 }
 
 /// Orders that writes be taken back, or only says what that comes to.

@@ -351,6 +351,16 @@ async fn while_a_group_of_the_scope_cannot_be_read_nobody_goes_and_few_looks_are
     scene.assert_nobody_off("by a group that was last read before");
     let looks = looks() - before;
     assert!((6..60).contains(&looks), "{looks} looks in three hours");
+    let other = scene.people[1].clone();
+    scene.graph().remove_member(&scene.crew, &other);
+    scene.calm().await;
+    scene.graph().disable(&other);
+    scene.calm().await;
+    assert_eq!(scene.turned_off().len(), 1, "who is disabled does not wait for it");
+    scene.graph().enable(&other);
+    scene.graph().add_member(&scene.crew, &other);
+    scene.calm().await;
+    scene.begin();
     let job = &scene.jobs(None).await[0];
     let told = job.last_error.clone().unwrap_or_default();
     assert!(told.contains(&scene.office) && told.contains("cannot be read: "), "{told}");

@@ -71,7 +71,7 @@ proptest! {
                 }
                 attribute => (attribute, change.before, change.after),
             });
-            let evidence = plan.evidence().map(Evidence::code);
+            let evidence = plan.evidence().map(|evidence| news_of(evidence.code()));
             (plan.operation(), changes.collect::<Vec<_>>(), evidence)
         };
         prop_assert_eq!(told(&plan) == told(&second), name == second.hash(user(), id.as_ref()));
@@ -138,4 +138,6 @@ fn the_kind_of_evidence_is_part_of_the_name_and_its_times_are_not() {
     let disabled = Evidence::disabled(&SourceUser { enabled: false, ..ana() }).unwrap();
     assert_ne!(name(disabled), name(absent(600)));
     assert_eq!(name(absent(600)), name(absent(700)));
+    let removed = Evidence::removed_in_delta(crate::domain::evidence::RemovedReason::Changed);
+    assert_eq!(name(absent(600)), name(removed), "deleted is deleted, however it was seen");
 }

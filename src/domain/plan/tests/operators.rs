@@ -73,6 +73,28 @@ fn who_is_kept_although_disabled_still_goes_when_out_of_scope() {
 }
 
 #[test]
+fn what_keeps_somebody_on_ends_when_entra_says_otherwise_wherever_they_are() {
+    let (target, link) = (Target::Found(ana_there()), linked());
+    let mut rules = Rules { on_delete: OnDelete::Ignore, ..rules() };
+    rules.scope.groups = vec![group(5)];
+    let lifted = |source: &Source, membership: &Membership| {
+        let about = |code| restraint(off(), code);
+        let restraints =
+            [about(Some("disabled")), about(Some("absent_twice")), about(Some("out_of_scope")), about(None)];
+        let revert = BTreeSet::new();
+        let inputs = inputs(source, membership, &target, Some(&link), &restraints, &revert);
+        let lift = super::super::decide(&rules, &inputs).lift;
+        restraints.iter().map(|it| lift.contains(it)).collect::<Vec<_>>()
+    };
+    let (present, inside, outside) = (Source::Present(ana()), read_at(&[5], 300), read_at(&[], 300));
+    assert_eq!(lifted(&present, &outside), [true, true, false, false], "enabled, out of scope");
+    assert_eq!(lifted(&present, &inside), [true; 4], "enabled, in scope");
+    assert_eq!(lifted(&disabled(), &inside), [false, true, true, false], "disabled, in scope");
+    assert_eq!(lifted(&disabled(), &outside), [false, true, false, false], "neither");
+    assert_eq!(lifted(&present, &unread()), [true, true, false, false], "the scope is not known");
+}
+
+#[test]
 fn of_a_plan_only_what_was_named() {
     let by_hand = |active: bool| {
         let mut user = ana_there();
