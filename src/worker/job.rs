@@ -11,7 +11,9 @@ use crate::domain::drift::drift;
 use crate::domain::evidence::{ABSENT_TWICE_APART, FirstSight, OUT_OF_SCOPE_TWICE_APART};
 use crate::domain::link::Link;
 use crate::domain::plan::{Action, Plan, Reason, Source, Target};
-use crate::domain::queue::{self, Chore, Job, LinkChange, Operation, Outcome, Remark, Settlement};
+use crate::domain::queue::{
+    self, Chore, ChoreEntry, Job, LinkChange, Operation, Outcome, Remark, Settlement,
+};
 use crate::domain::undo::holding_back;
 use crate::domain::user::{Attributes, GroupId, TargetUser};
 use crate::graph::fingerprint;
@@ -26,7 +28,7 @@ use super::look::{Known, Look};
 
 /// While groups are being read, a user who waits for them is tried again this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
-/// And this often while one cannot be read.
+/// And at least this often while one cannot be read.
 const GROUPS_UNREAD: Duration = Duration::from_secs(300);
 
 impl Worker {
@@ -150,10 +152,10 @@ impl Worker {
         let groups = scope.named_groups();
         let counts_at = later(since, OUT_OF_SCOPE_TWICE_APART);
         let failing = if now < counts_at { None } else { self.failing(&groups, counts_at).await? };
-        if let Some((group, failed)) = failing {
+        if let Some(ChoreEntry { chore: Chore::Group(group), last_error, .. }) = failing {
             // What the others said meanwhile is no second reading: it begins anew.
             since = now;
-            error.push_str(&format!("; group {group} cannot be read: {failed}"));
+            error.push_str(&format!("; group {group} cannot be read: {}", last_error.unwrap_or_default()));
         }
         let counts_at = later(since, OUT_OF_SCOPE_TWICE_APART);
         let read_at = counts_at.max(now);
@@ -170,22 +172,22 @@ impl Worker {
         groups: &BTreeSet<GroupId>,
         since: Timestamp,
     ) -> Result<Timestamp, store::Error> {
-        let pause = if self.failing(groups, since).await?.is_some() { GROUPS_UNREAD } else { GROUPS_PAUSE };
-        Ok(later(self.clock.now(), pause))
+        let now = self.clock.now();
+        // Once it has been tried again.
+        let retry_at = self.failing(groups, since).await?.map_or(now, |chore| chore.due_at.max(now));
+        Ok(later(retry_at, GROUPS_PAUSE).min(later(now, GROUPS_UNREAD)))
     }
 
-    /// The first of these groups that should have been read since then and could not be, with why.
+    /// The reading of the first of these groups that should have been read since then and could not be.
     async fn failing(
         &self,
         groups: &BTreeSet<GroupId>,
         since: Timestamp,
-    ) -> Result<Option<(GroupId, String)>, store::Error> {
+    ) -> Result<Option<ChoreEntry>, store::Error> {
         let unread = self.store.groups_read_before(groups.clone(), since).await?;
-        let failed = self.store.chores().await?.into_iter().find_map(|entry| match entry.chore {
-            Chore::Group(group) if unread.contains(&group) => Some((group, entry.last_error?)),
-            _ => None,
-        });
-        Ok(failed)
+        let is_of_one = |chore: &Chore| matches!(chore, Chore::Group(group) if unread.contains(group));
+        let mut chores = self.store.chores().await?.into_iter();
+        Ok(chores.find(|entry| entry.last_error.is_some() && is_of_one(&entry.chore)))
     }
 
     /// The job stops at something else before what the guard held comes up again: that stays held, but
