@@ -345,6 +345,7 @@ pub fn pair(
         source_fingerprint: Some(fingerprint),
         deactivated_by_us: false,
         source_gone: false,
+        purged: false,
         returned_at: None,
         normalised: BTreeMap::new(),
     };

@@ -25,6 +25,9 @@ pub struct Link {
     /// The user was gone from Entra at the last look.
     #[serde(default)]
     pub source_gone: bool,
+    /// And gone for good: nobody comes back under this id.
+    #[serde(default)]
+    pub purged: bool,
     /// The user was gone and is back since then, and the groups have not all been read since: those
     /// read while the user was gone do not list them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -544,16 +544,18 @@ pub fn undo(
     };
     let undo::Inverse { mut changes, mut skipped, .. } = undo::still_standing(changes, &shown.attributes);
     let turns_on = |change: &Change| change.attribute == Attribute::Active;
-    let left = match inputs.source {
-        Source::Present(user) if !user.enabled => Some("disabled"),
-        Source::Present(user) => match rules.scope.of(user, inputs.membership, inputs.now) {
-            InScope::No(_) => Some(OUT_OF_SCOPE),
-            InScope::Yes | InScope::Unknown(_) => None,
-        },
-        Source::Gone(evidence) => Some(evidence.code()),
-        Source::Unknown => None,
-    };
-    if left.is_some_and(|left| evidence.map(news_of) != Some(news_of(left))) {
+    let mut left = Vec::new();
+    match inputs.source {
+        Source::Present(user) => {
+            let scope = rules.scope.of(user, inputs.membership, inputs.now);
+            let leaves = rules.on_delete != OnDelete::Ignore && matches!(scope, InScope::No(_));
+            left.extend((!user.enabled).then_some("disabled"));
+            left.extend(leaves.then_some(OUT_OF_SCOPE));
+        }
+        Source::Gone(evidence) => left.push(evidence.code()),
+        Source::Unknown => {}
+    }
+    if left.iter().any(|left| evidence.map(news_of) != Some(news_of(left))) {
         let stays_off = changes.extract_if(.., |change| turns_on(change));
         skipped.extend(
             stays_off

@@ -21,9 +21,9 @@ pub struct SeenState {
     pub groups: BTreeSet<GroupId>,
     /// All groups that were relevant had been read.
     pub complete: bool,
-    /// Those of the scope in force had been; `None`: as `complete`.
+    /// The scope (see `Scope::digest`) of which all groups had been read, where it was only those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_complete: Option<bool>,
+    pub scope_read: Option<String>,
     /// Entra does not have the user any more, and shows nothing of the above.
     pub gone: Option<Evidence>,
     /// The CXone user, after what the run did about them; `None`: there was none.
@@ -35,24 +35,14 @@ pub struct SeenState {
 impl SeenState {
     /// Whether nothing but the time differs.
     pub fn shows_the_same_as(&self, other: &Self) -> bool {
-        let Self {
-            at: _,
-            enabled,
-            properties,
-            unset,
-            groups,
-            complete,
-            scope_complete,
-            gone,
-            target,
-            scim_id,
-        } = self;
+        let Self { at: _, enabled, properties, unset, groups, complete, scope_read, gone, target, scim_id } =
+            self;
         *enabled == other.enabled
             && *properties == other.properties
             && *unset == other.unset
             && *groups == other.groups
             && *complete == other.complete
-            && *scope_complete == other.scope_complete
+            && *scope_read == other.scope_read
             && *gone == other.gone
             && *target == other.target
             && *scim_id == other.scim_id
@@ -69,7 +59,7 @@ impl SeenState {
             groups: self.groups.clone(),
             complete: self.complete,
             read_at: Some(self.at),
-            scope_read_at: self.scope_complete.unwrap_or(self.complete).then_some(self.at),
+            scope_read_at: (self.complete || self.scope_read.is_some()).then_some(self.at),
         }
     }
 

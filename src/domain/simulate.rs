@@ -118,9 +118,9 @@ impl Trial<'_> {
         }
         let both = [self.present, self.new];
         // Where not all groups had been read, it is known only of those of the scope in force.
+        let was_read = state.scope_read.as_ref() == Some(&self.present.scope.digest());
         let is_known = |rules: &Rules| {
             let groups = rules.scope.named_groups();
-            let was_read = state.scope_complete == Some(true);
             groups.is_empty() || was_read && groups.is_subset(&self.present.scope.named_groups())
         };
         let knows_scopes = both.into_iter().all(is_known);
@@ -208,6 +208,7 @@ fn replay(
         source_fingerprint: None,
         deactivated_by_us: link.is_some_and(|link| link.deactivated_by_us),
         source_gone: link.is_some_and(|link| link.source_gone),
+        purged: false,
         returned_at: None,
         normalised: link.map(|link| link.normalised.clone()).unwrap_or_default(),
     });

@@ -38,7 +38,8 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
     } else {
         job.first_news_at = job.first_news_at.min(mark.news_at);
     }
-    if revived || mark.reason == Reason::Operator || job.reason == Reason::Recheck {
+    let decides = job.state == State::Waiting && job.open_to_news;
+    if revived || decides || mark.reason == Reason::Operator || job.reason == Reason::Recheck {
         job.reason = mark.reason;
     }
     if !kept_waiting && job.state != State::Due {
@@ -146,6 +147,10 @@ pub(super) fn settled(
         Settlement::Hold { code, error } => stop(&mut job, State::Held, code, error),
     }
     if let Some(pending) = since_claim {
+        if job.open_to_news {
+            // What was run for could decide nothing; this may.
+            job.reason = pending.reason;
+        }
         take_in(&mut job, pending);
         job.stopped = None;
         job.state = State::Due;

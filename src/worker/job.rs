@@ -28,6 +28,8 @@ use super::look::{Known, Look};
 
 /// While groups are being read, a user who waits for them is tried again this often.
 const GROUPS_PAUSE: Duration = Duration::from_secs(5);
+/// And at least this often while that takes long.
+const GROUPS_SLOW: Duration = Duration::from_secs(60);
 /// And at least this often while one cannot be read.
 const GROUPS_UNREAD: Duration = Duration::from_secs(300);
 
@@ -57,11 +59,15 @@ impl Worker {
     async fn follow_absence(&self, look: &Look, outcome: &mut Outcome) -> Result<(), store::Error> {
         if let (Some(link), LinkChange::Keep) = (&look.link, &outcome.link) {
             let noted = match &look.source {
-                Source::Gone(_) => {
-                    Link { source_gone: true, returned_at: None, source_fingerprint: None, ..link.clone() }
-                }
+                Source::Gone(evidence) => Link {
+                    source_gone: true,
+                    purged: evidence.is_permanent(),
+                    returned_at: None,
+                    source_fingerprint: None,
+                    ..link.clone()
+                },
                 Source::Present(_) if look.returned_at.is_some() => {
-                    Link { source_gone: false, returned_at: look.returned_at, ..link.clone() }
+                    Link { source_gone: false, purged: false, returned_at: look.returned_at, ..link.clone() }
                 }
                 Source::Present(_) | Source::Unknown => link.clone(),
             };
@@ -74,7 +80,7 @@ impl Worker {
         self.have_read(self.settings.rules.relevant_groups(), since, now).await?;
         // A reading marks those whose membership it changes; the others are looked at again.
         if let Settlement::Done { recheck_at } = &mut outcome.settlement {
-            let due_at = self.groups_due(&self.settings.rules.relevant_groups(), since).await?;
+            let due_at = self.groups_due(&self.settings.rules.relevant_groups(), since, since).await?;
             *recheck_at = Some(recheck_at.map_or(due_at, |at| at.min(due_at)));
         }
         Ok(())
@@ -97,12 +103,18 @@ impl Worker {
     async fn carry_out(&self, job: &Job, look: &Look, decided: &Decided) -> Result<Outcome, store::Error> {
         let plan = &decided.plan;
         let (code, error) = (plan.reason.code(), plan.reason.sentence());
+        let ended = || CaseChange { lift: plan.lift.clone(), ..CaseChange::default() };
         match &plan.action {
             Action::Hold => Ok(self.stopped_short(look, plan, Settlement::Hold { code, error })),
             Action::Park => Ok(self.stopped_short(look, plan, Settlement::Park { code, error })),
-            // Where nothing is decided, nothing of the case is either.
-            Action::LookAgain => Ok(Outcome::of(self.look_again(job, look, &plan.reason).await?)),
-            Action::Confirm { since } => self.confirm(job, *since, error).await,
+            // Where nothing is decided, nothing of the case is either, but for what Entra has ended.
+            Action::LookAgain => {
+                let settlement = self.look_again(job, look, &plan.reason).await?;
+                Ok(Outcome { case: ended(), ..Outcome::of(settlement) })
+            }
+            Action::Confirm { since } => {
+                Ok(Outcome { case: ended(), ..self.confirm(job, *since, error).await? })
+            }
             Action::Nothing => Ok(self.confirmed(job, look, decided)),
             _ if !self.may_write(job, look, decided) => Ok(self.observed(job, look, plan)),
             Action::Deactivate { .. } | Action::Create(_) | Action::Patch(_) | Action::Reactivate(_) => {
@@ -166,16 +178,19 @@ impl Worker {
         Ok(Outcome { out_of_scope, not_applied: job.not_applied, ..Outcome::of(wait) })
     }
 
-    /// When to look again at whoever needs these groups to have been read since then.
+    /// When to look again at whoever needs these groups to have been read since then, and has waited since
+    /// `waits_since`: once one that failed has been tried again; else after as long again.
     async fn groups_due(
         &self,
         groups: &BTreeSet<GroupId>,
         since: Timestamp,
+        waits_since: Timestamp,
     ) -> Result<Timestamp, store::Error> {
         let now = self.clock.now();
-        // Once it has been tried again.
-        let retry_at = self.failing(groups, since).await?.map_or(now, |chore| chore.due_at.max(now));
-        Ok(later(retry_at, GROUPS_PAUSE).min(later(now, GROUPS_UNREAD)))
+        Ok(match self.failing(groups, since).await? {
+            Some(chore) => later(chore.due_at.max(now), GROUPS_PAUSE).min(later(now, GROUPS_UNREAD)),
+            None => later(now, until(waits_since, now).clamp(GROUPS_PAUSE, GROUPS_SLOW)),
+        })
     }
 
     /// The reading of the first of these groups that should have been read since then and could not be.
@@ -283,6 +298,11 @@ impl Worker {
         }
         let ended = matches!(outcome.settlement, Settlement::Done { .. } | Settlement::Park { .. });
         if let Some(work) = decided.work.as_ref().filter(|_| ended) {
+            if let Settlement::Park { code, .. } = &outcome.settlement
+                && outcome.writes.is_empty()
+            {
+                outcome.remarks.push(remark(&work.batch, format!("{}: {code}", work.task.name())));
+            }
             for skipped in &decided.skipped {
                 let words = format!("{}: {} {}", work.task.name(), skipped.attribute, skipped.code.name());
                 outcome.remarks.push(remark(&work.batch, words));
@@ -316,6 +336,7 @@ impl Worker {
             },
             deactivated_by_us: deactivated || (was && !shown.is_active()),
             source_gone: matches!(look.source, Source::Gone(_)),
+            purged: matches!(&look.source, Source::Gone(evidence) if evidence.is_permanent()),
             returned_at: look.returned_at,
             normalised: look.link.as_ref().map(|link| link.normalised.clone()).unwrap_or_default(),
         }))
@@ -328,7 +349,7 @@ impl Worker {
             && look.membership.scope_read_at.is_none()
         {
             let since = look.returned_at.unwrap_or(Timestamp::MIN);
-            let due_at = self.groups_due(&scope.named_groups(), since).await?;
+            let due_at = self.groups_due(&scope.named_groups(), since, job.first_news_at).await?;
             return Ok(Settlement::Wait { due_at, why: error });
         }
         // A rule that cannot be evaluated needs another rule, or another value.

@@ -232,11 +232,14 @@ impl Worker {
         })
     }
 
-    /// Whether an account belongs to somebody who is gone from Entra and whom we turned off: whoever
-    /// is hired again gets a new object there, and their old account here.
+    /// Whether an account belongs to somebody who is gone from Entra and whom we turned off, or who never
+    /// comes back and was kept on: whoever is hired again gets a new object there, and their old account
+    /// here.
     async fn is_left_behind(&self, by: UserId, shown: &TargetUser) -> Result<bool, Stopped> {
         let link = self.store.link(by).await?;
-        Ok(!shown.is_active() && link.is_some_and(|link| link.source_gone && link.deactivated_by_us))
+        Ok(link.is_some_and(|link| {
+            link.purged || (!shown.is_active() && link.source_gone && link.deactivated_by_us)
+        }))
     }
 
     pub(super) fn match_value(&self, key: MatchKey, present: &SourceUser) -> Option<String> {

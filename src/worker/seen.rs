@@ -46,9 +46,8 @@ impl Worker {
             unset,
             groups: look.membership.groups.clone(),
             complete: look.membership.complete,
-            scope_complete: Some(
-                look.membership.scope_read_at.is_some() || !self.settings.rules.scope.needs_groups(),
-            ),
+            scope_read: (!look.membership.complete && look.membership.scope_read_at.is_some())
+                .then(|| self.settings.rules.scope.digest()),
             gone,
             target: self.after(plan, outcome, shown).map(|shown| shown.attributes),
             scim_id,

@@ -1,6 +1,7 @@
 //! What becomes of people in the cases that go wrong elsewhere: hired again, deleted by hand, already
 //! there, and sharing an address.
 
+use cxone_sync::app::Running;
 use cxone_sync::clock::Clock;
 use cxone_sync::domain::plan::set_hash;
 use cxone_sync::domain::queue::{State, WriteResult};
@@ -106,6 +107,36 @@ async fn who_is_restored_after_their_account_was_passed_on_does_not_get_it_back(
     stop(running).await;
 }
 
+/// Rejects the one change that the guard holds.
+async fn reject_what_is_held(running: &Running) {
+    let held = async || running.store.held().await.unwrap();
+    assert!(until_async(|| async { held().await.len() == 1 }).await);
+    let (user, item) = held().await.remove(0);
+    let set = set_hash([(user, item.plan.as_str())]);
+    let ruling = Ruling { users: Vec::new(), set, by: "ana".to_owned(), verdict: Verdict::Reject };
+    assert_eq!(running.store.rule(ruling, Clock::system().now()).await.unwrap(), Ruled::Done { users: 1 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_enabled_again_is_not_kept_on_the_next_time_although_the_scope_cannot_be_told() {
+    let stage = Stage::new();
+    let keys = [("guard.deactivations.per_hour", "0"), ("scope.rules", "['CInt([employeeId]) > 1']")];
+    let running = stage.serve(&keys).await;
+    let ana = stage.hire("Ana");
+    stage.graph().update_user(&ana, json!({ "employeeId": "7" }));
+    stage.arrives(&ana).await;
+    let user = ana.parse().unwrap();
+    stage.graph().disable(&ana);
+    reject_what_is_held(&running).await;
+    let kept = async || !running.store.case(user).await.unwrap().unwrap_or_default().restraints.is_empty();
+    assert!(kept().await);
+    stage.graph().update_user(&ana, json!({ "accountEnabled": true, "employeeId": "none" }));
+    assert!(until_async(|| async { !kept().await }).await, "{:?}", running.store.job(user).await);
+    stage.graph().disable(&ana);
+    assert!(until_async(|| async { running.store.held().await.unwrap().len() == 1 }).await);
+    stop(running).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_kept_on_although_deleted_can_still_be_turned_off_when_they_are_purged() {
     let stage = Stage::new();
@@ -115,13 +146,7 @@ async fn who_is_kept_on_although_deleted_can_still_be_turned_off_when_they_are_p
     stage.arrives(&ana).await;
     let (account, user) = (account_id(&stage, &ana), ana.parse().unwrap());
     stage.graph().soft_delete(&ana);
-    let held = async || running.store.held().await.unwrap();
-    assert!(until_async(|| async { held().await.len() == 1 }).await);
-    let item = held().await.remove(0).1;
-    let set = set_hash([(user, item.plan.as_str())]);
-    let ruling = Ruling { users: Vec::new(), set, by: "ana".to_owned(), verdict: Verdict::Reject };
-    let now = || Clock::system().now();
-    assert_eq!(running.store.rule(ruling, now()).await.unwrap(), Ruled::Done { users: 1 });
+    reject_what_is_held(&running).await;
     stage.graph().hard_delete(&ana);
     let purged = until_async(|| async {
         let seen = running.store.state_at(user, jiff::Timestamp::MAX).await.unwrap();
@@ -130,7 +155,14 @@ async fn who_is_kept_on_although_deleted_can_still_be_turned_off_when_they_are_p
     assert!(purged.await, "{:?}", running.store.job(user).await);
     assert!(is_active(&stage, &account), "kept on");
     assert!(running.store.link(user).await.unwrap().is_some(), "or nobody could end that");
-    running.store.lift(user, "ana".to_owned(), now()).await.unwrap();
+    // Hired again, they get it back.
+    let again = stage.hire("Ana");
+    let new = again.parse().unwrap();
+    let passed_on = async || running.store.linked_to(&ScimId(account.clone())).await.unwrap() == Some(new);
+    assert!(until_async(passed_on).await, "{:?}", running.store.job(new).await);
+    assert_eq!(stage.cxone().users().len(), 1);
+    running.store.lift(user, "ana".to_owned(), Clock::system().now()).await.unwrap();
+    assert!(until_async(|| async { running.store.job(user).await.unwrap().is_some() }).await);
     // Nobody tells of it any more: that they are nowhere counts after ten minutes.
     let is_sought = async || {
         let job = running.store.job(user).await.unwrap();

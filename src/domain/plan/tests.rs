@@ -133,6 +133,7 @@ fn link_to(shown: &TargetUser, plan: &Plan, old: Option<&Link>) -> Link {
         source_fingerprint: None,
         deactivated_by_us: false,
         source_gone: false,
+        purged: false,
         returned_at: None,
         normalised: BTreeMap::new(),
     }

@@ -64,7 +64,7 @@ fn ana() -> SeenState {
         unset: ["department".to_owned()].into(),
         groups: [group(1)].into(),
         complete: true,
-        scope_complete: None,
+        scope_read: None,
         gone: None,
         target: None,
         scim_id: None,
@@ -223,10 +223,10 @@ fn a_role_group_that_was_unread_says_nothing_against_the_scope() {
         new
     };
     let groups = "1 cannot be told (not all groups had been read)";
-    let state = SeenState { complete: false, scope_complete: Some(true), ..ana() };
+    let state = SeenState { complete: false, scope_read: Some(present.scope.digest()), ..ana() };
     assert_eq!(told(&narrowed(&[2]), &state), ["1 deactivated", groups], "of the scope in force it is known");
     assert_eq!(told(&narrowed(&[3]), &state), [groups], "of another group it is not");
-    let unread = SeenState { scope_complete: Some(false), ..state };
+    let unread = SeenState { scope_read: Some(rules().scope.digest()), ..state };
     assert_eq!(told(&narrowed(&[2]), &unread), [groups]);
 }
 

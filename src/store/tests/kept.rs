@@ -22,6 +22,7 @@ fn link(scim_id: &str) -> Link {
         source_fingerprint: Some("f".to_owned()),
         deactivated_by_us: false,
         source_gone: false,
+        purged: false,
         returned_at: None,
         normalised: BTreeMap::new(),
     }

@@ -150,7 +150,7 @@ impl Model {
                 let was_recheck = entry.news.reason == Reason::Recheck;
                 let proven = entry.news.removed == 0 && news.removed > 0;
                 entry.news.add(&news);
-                if was_recheck {
+                if was_recheck || (entry.open && entry.state == State::Waiting) {
                     entry.news.reason = news.reason;
                 }
                 let rechecks = was_recheck && entry.attempts == 0;
@@ -227,6 +227,9 @@ impl Model {
         }
         if let Some(during) = during {
             entry.news.add(&during);
+            if entry.open {
+                entry.news.reason = during.reason;
+            }
             (entry.state, entry.due_at, entry.stopped) = (State::Due, now, false);
         }
     }

@@ -118,6 +118,7 @@ async fn what_waits_for_something_else_than_a_backoff_is_decided_by_news() {
     store.mark(vec![mark(1, Reason::Notification, 9)], at(9)).await.unwrap();
     let due = job(&store, 1).await;
     assert_eq!((due.state, due.due_at, due.first_news_at), (State::Due, at(9), at(1)));
+    assert_eq!(due.reason, Reason::Notification, "or nobody would look once more after it");
 }
 
 #[tokio::test]

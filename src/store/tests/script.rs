@@ -133,6 +133,7 @@ async fn step(n: usize, store: &Store, running: &mut Running) -> Result<(), Erro
                 source_fingerprint: None,
                 deactivated_by_us: false,
                 source_gone: false,
+                purged: false,
                 returned_at: None,
                 normalised: Default::default(),
             };

@@ -29,6 +29,7 @@ fn linked(n: u8) -> LinkChange {
         source_fingerprint: None,
         deactivated_by_us: false,
         source_gone: false,
+        purged: false,
         returned_at: None,
         normalised: Default::default(),
     }))

@@ -65,7 +65,7 @@ pub fn seen(second: i64, mail: &str) -> SeenState {
         unset: BTreeSet::new(),
         groups: BTreeSet::new(),
         complete: true,
-        scope_complete: None,
+        scope_read: None,
         gone: None,
         target: None,
         scim_id: None,

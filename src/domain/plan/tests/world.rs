@@ -48,10 +48,6 @@ impl World {
         }
     }
 
-    pub fn is_gone(&self) -> bool {
-        matches!(self.source, Source::Gone(_))
-    }
-
     /// The user as the plan leaves them.
     pub fn after(&self, plan: &Plan) -> Option<TargetUser> {
         apply(plan, self.shown(), &scim_id())

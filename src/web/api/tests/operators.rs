@@ -182,6 +182,7 @@ async fn drifted(admin: &Admin) {
         source_fingerprint: None,
         deactivated_by_us: false,
         source_gone: false,
+        purged: false,
         returned_at: None,
         normalised: Default::default(),
     };
