@@ -42,16 +42,15 @@ impl Case {
             Some(Task::Undo { .. }) => false,
             _ => {
                 let evidence = intent.evidence.as_ref().map(Evidence::code);
-                let mut forbids = self.restraints.iter().flat_map(|restraint| {
-                    intent.changes.iter().map(move |change| restraint.forbids(change, evidence))
-                });
-                forbids.any(|forbids| forbids)
+                let is_forbidden =
+                    |change| self.restraints.iter().any(|restraint| restraint.forbids(change, evidence));
+                intent.changes.iter().any(is_forbidden)
             }
         }
     }
 
     /// An approval is for what is held, and ends with it: what looks the same some day is another thing.
-    pub fn end_approval(&mut self) {
+    fn end_approval(&mut self) {
         let held = self.held.as_ref().map(|held| &held.plan);
         if self.approval.as_ref().is_some_and(|given| Some(&given.plan) != held) {
             self.approval = None;

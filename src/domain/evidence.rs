@@ -14,6 +14,8 @@ pub const ABSENT_TWICE_APART: Duration = Duration::from_secs(600);
 /// one group to another is in neither for a moment, and replicas lag.
 pub const OUT_OF_SCOPE_TWICE_APART: Duration = Duration::from_secs(300);
 
+/// The code of evidence that an account is disabled.
+pub const DISABLED: &str = "disabled";
 /// The code of evidence that somebody is out of scope.
 pub const OUT_OF_SCOPE: &str = "out_of_scope";
 
@@ -98,7 +100,7 @@ impl Evidence {
     /// The kind of observation, as operators and the history know it.
     pub const fn code(&self) -> &'static str {
         match self.0 {
-            Kind::Disabled => "disabled",
+            Kind::Disabled => DISABLED,
             Kind::InDeletedItems => "in_deleted_items",
             Kind::RemovedInDelta { .. } => "removed_in_delta",
             Kind::AbsentTwice { .. } => "absent_twice",

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::case::{Forbidden, Restraint};
 use super::conflict::{Decision, Why, resolve};
 use super::digest::of_json;
-use super::evidence::{Evidence, OUT_OF_SCOPE, OutOfScope, news_of};
+use super::evidence::{DISABLED, Evidence, OUT_OF_SCOPE, OutOfScope, news_of};
 use super::guard::{Guarded, Spend};
 use super::link::{Baseline, Link};
 use super::patch::{self, fit, same};
@@ -254,24 +254,25 @@ pub fn decide(rules: &Rules, inputs: &Inputs<'_>) -> Plan {
             leaver(rules, inputs, sighting.clone().confirmed(inputs.out_of_scope_since), OnlyIf::Linked)
         }
     };
-    let is_new = |it: &&Restraint| !plan.lift.contains(it);
-    let void: Vec<_> =
-        inputs.restraints.iter().filter(|it| is_void(it, user, &scope)).filter(is_new).cloned().collect();
-    plan.lift.extend(void);
+    let void = inputs.restraints.iter().filter(|it| keeps_on(it) && is_outdated(it, user, &scope));
+    plan.lift.extend(void.cloned());
     plan
 }
 
+/// Whether it forbids to turn the account off.
+fn keeps_on(restraint: &Restraint) -> bool {
+    restraint.forbids_value(Attribute::Active, Some(&Value::Flag(false)))
+}
+
 /// Whether Entra says otherwise by now than when an operator kept the account on.
-fn is_void(restraint: &Restraint, user: &SourceUser, scope: &InScope) -> bool {
-    let keeps_on = restraint.forbids_value(Attribute::Active, Some(&Value::Flag(false)));
+fn is_outdated(restraint: &Restraint, user: &SourceUser, scope: &InScope) -> bool {
     let in_scope = *scope == InScope::Yes;
-    keeps_on
-        && match restraint.evidence.as_deref().map(news_of) {
-            Some("disabled") => user.enabled,
-            Some(OUT_OF_SCOPE) => in_scope,
-            Some(_) => true,
-            None => user.enabled && in_scope,
-        }
+    match restraint.evidence.as_deref().map(news_of) {
+        Some(DISABLED) => user.enabled,
+        Some(OUT_OF_SCOPE) => in_scope,
+        Some(_) => true,
+        None => user.enabled && in_scope,
+    }
 }
 
 fn plan(action: Action, reason: Reason) -> Plan {
@@ -395,6 +396,8 @@ fn stay(rules: &Rules, user: &SourceUser, inputs: &Inputs<'_>) -> Plan {
     };
     let given = rules.roles.given_by(inputs.membership);
     let is_void = |restraint: &&Restraint| match &restraint.forbids {
+        // Whoever is kept on may be so out of scope too: `decide` sees to them.
+        _ if keeps_on(restraint) => false,
         Forbidden::Value { attribute, .. } => !restraint.forbids_value(*attribute, desired.get(attribute)),
         Forbidden::GiveRole { role } => inputs.membership.complete && !given.contains(role.as_str()),
         Forbidden::TakeRole { role } => inputs.membership.complete && given.contains(role.as_str()),
@@ -549,7 +552,7 @@ pub fn undo(
         Source::Present(user) => {
             let scope = rules.scope.of(user, inputs.membership, inputs.now);
             let leaves = rules.on_delete != OnDelete::Ignore && matches!(scope, InScope::No(_));
-            left.extend((!user.enabled).then_some("disabled"));
+            left.extend((!user.enabled).then_some(DISABLED));
             left.extend(leaves.then_some(OUT_OF_SCOPE));
         }
         Source::Gone(evidence) => left.push(evidence.code()),

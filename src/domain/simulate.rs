@@ -118,13 +118,13 @@ impl Trial<'_> {
         }
         let both = [self.present, self.new];
         // Where not all groups had been read, it is known only of those of the scope in force.
-        let was_read = state.scope_read.as_ref() == Some(&self.present.scope.digest());
-        let is_known = |rules: &Rules| {
-            let groups = rules.scope.named_groups();
-            groups.is_empty() || was_read && groups.is_subset(&self.present.scope.named_groups())
+        let knows_scopes = || {
+            let known = self.present.scope.named_groups();
+            let was_read = state.scope_read.as_ref() == Some(&self.present.scope.digest());
+            let mut groups = both.iter().map(|rules| rules.scope.named_groups());
+            groups.all(|groups| groups.is_empty() || was_read && groups.is_subset(&known))
         };
-        let knows_scopes = both.into_iter().all(is_known);
-        if !state.complete && state.gone.is_none() && !knows_scopes {
+        if !state.complete && state.gone.is_none() && !knows_scopes() {
             return [Difference::CannotBeTold(GROUPS_UNREAD.to_owned())].into();
         }
 

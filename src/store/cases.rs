@@ -1,7 +1,6 @@
 //! What is open between operators and the service, user by user, and what operators announced.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use jiff::Timestamp;
 use redb::ReadableTable;
@@ -9,9 +8,7 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::record::{decode, encode};
-use super::tables::{
-    CASES, HELD, Id, PREAPPROVALS, PREAPPROVED, WORKING_ON, batch_key, batch_keys, instant, last_of,
-};
+use super::tables::{CASES, HELD, Id, PREAPPROVALS, PREAPPROVED, WORKING_ON, batch_key, instant, last_of};
 use super::transaction::{Reading, Writing};
 use super::{journal, links, log};
 use crate::domain::case::{
@@ -45,7 +42,6 @@ fn update(tx: &Writing, user: UserId, change: impl FnOnce(&mut Case)) -> Result<
     let before = case(tx, user)?.unwrap_or_default();
     let mut after = before.clone();
     change(&mut after);
-    after.end_approval();
     if after != before {
         put(tx, user, &after)?;
     }
@@ -256,9 +252,9 @@ pub(super) fn order(tx: &Writing, orders: &[(UserId, Work)], now: Timestamp) -> 
 
 /// The users who have work of this order still to be done.
 pub(super) fn working_on(tx: &impl Reading, batch: &str) -> Result<Vec<UserId>, Fault> {
-    let Range { start, end } = batch_keys(batch);
+    let (first, last) = (batch_key(batch, &[0; 16]), batch_key(batch, &[u8::MAX; 16]));
     let working_on = tx.read(WORKING_ON)?;
-    let keys = working_on.range::<&[u8]>(start.as_slice()..end.as_slice())?;
+    let keys = working_on.range::<&[u8]>(first.as_slice()..=last.as_slice())?;
     keys.map(|entry| Ok(UserId::from_bytes(last_of(entry?.0.value())))).collect()
 }
 
@@ -370,19 +366,15 @@ pub(super) fn prune(tx: &Writing, now: Timestamp) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An operator has approved what is held.
+/// An operator has approved what is held: an approval is for nothing else.
 pub(super) fn is_approved(tx: &impl Reading, user: UserId, now: Timestamp) -> Result<bool, Fault> {
-    let case = case(tx, user)?.unwrap_or_default();
-    let held = case.held.as_ref().map(|held| held.plan.as_str());
-    Ok(case.approval.is_some_and(|given| held.is_some_and(|held| given.covers(held, now))))
+    let approval = case(tx, user)?.and_then(|case| case.approval);
+    Ok(approval.is_some_and(|given| now < given.expires_at))
 }
 
 /// The operator took the job off the queue: what was held is not any more.
 pub(super) fn let_go(tx: &Writing, user: UserId) -> Result<(), Fault> {
-    if case(tx, user)?.is_some_and(|case| case.held.is_some()) {
-        update(tx, user, |case| case.held = None)?;
-    }
-    Ok(())
+    change(tx, user, &CaseChange { held: Some(None), ..CaseChange::default() })
 }
 
 /// What was ordered goes with the job that would have done it, or whoever follows the order would wait

@@ -74,9 +74,8 @@ impl Nesting {
 
     /// When the first of these and of all that is nested in them was read. `None`: not all have been.
     fn read_at(&self, groups: impl IntoIterator<Item = GroupId>) -> Option<Timestamp> {
-        let all: Option<Vec<Timestamp>> =
-            self.below(groups).into_iter().map(|group| self.read_at_of(group)).collect();
-        all?.into_iter().min()
+        // Never is the least.
+        self.below(groups).into_iter().map(|group| self.read_at_of(group)).min().flatten()
     }
 
     fn read_at_of(&self, group: GroupId) -> Option<Timestamp> {
@@ -273,9 +272,8 @@ pub(super) fn are_read(tx: &impl Reading) -> Result<bool, Fault> {
 /// The groups of which it is known who is in them: read themselves, and all that is nested in them.
 pub(super) fn kept(tx: &impl Reading) -> Result<BTreeSet<GroupId>, Fault> {
     let nesting = Nesting::load(tx)?;
-    let is_read = |group: &GroupId| nesting.0.get(group).is_some_and(|record| record.read_at.is_some());
-    let groups = nesting.0.keys().filter(|group| nesting.below([**group]).iter().all(is_read));
-    Ok(groups.copied().collect())
+    let groups = nesting.0.keys().copied().filter(|group| nesting.read_at([*group]).is_some());
+    Ok(groups.collect())
 }
 
 /// Every way from a group the user is directly in up to a root, at most [`MOST_PATHS`].

@@ -26,7 +26,9 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
     let rechecks = job.reason == Reason::Recheck && job.attempts == 0;
     // That somebody is gone was perhaps all that the last look lacked.
     let proven = job.removed.is_none() && mark.removed.is_some();
-    let may_wait = !rechecks && !proven && !job.open_to_news && mark.reason != Reason::Operator;
+    // It waits for something else than a neighbour, and this may be it.
+    let decides = job.state == State::Waiting && job.open_to_news;
+    let may_wait = !rechecks && !proven && !decides && mark.reason != Reason::Operator;
     let kept_waiting = job.state == State::Waiting && may_wait;
     job.urgent |= mark.urgent;
     job.removed = stronger(job.removed, mark.removed);
@@ -38,7 +40,6 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
     } else {
         job.first_news_at = job.first_news_at.min(mark.news_at);
     }
-    let decides = job.state == State::Waiting && job.open_to_news;
     if revived || decides || mark.reason == Reason::Operator || job.reason == Reason::Recheck {
         job.reason = mark.reason;
     }
@@ -130,19 +131,9 @@ pub(super) fn settled(
             return (next.map(|job| JobRecord { job, since_claim: None }), remarked);
         }
         Settlement::Again { due_at, counts, error } => {
-            if !counts {
-                job.attempts = job.attempts.saturating_sub(1);
-            }
-            job.last_error = Some(error.clone());
-            job.state = State::Waiting;
-            job.due_at = *due_at;
+            wait(&mut job, *due_at, *counts, error);
         }
-        Settlement::Wait { due_at, why } => {
-            job.attempts = job.attempts.saturating_sub(1);
-            job.last_error = Some(why.clone());
-            job.state = State::Waiting;
-            job.due_at = *due_at;
-        }
+        Settlement::Wait { due_at, why } => wait(&mut job, *due_at, false, why),
         Settlement::Park { code, error } => stop(&mut job, State::Parked, code, error),
         Settlement::Hold { code, error } => stop(&mut job, State::Held, code, error),
     }
@@ -185,6 +176,15 @@ fn take_in(job: &mut Job, pending: Pending) {
     if pending.reason == Reason::Operator {
         job.reason = Reason::Operator;
     }
+}
+
+fn wait(job: &mut Job, due_at: Timestamp, counts: bool, words: &str) {
+    if !counts {
+        job.attempts = job.attempts.saturating_sub(1);
+    }
+    job.last_error = Some(words.to_owned());
+    job.state = State::Waiting;
+    job.due_at = due_at;
 }
 
 fn stop(job: &mut Job, state: State, code: &str, error: &str) {

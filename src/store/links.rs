@@ -72,17 +72,16 @@ pub(super) fn change(tx: &Writing, user: UserId, change: &LinkChange) -> Result<
         None => links.remove(user.as_bytes())?,
     };
     let old = old.map(|old| decode::<Link>(old.value())).transpose()?.map(|old| old.scim_id);
-    let mut passed_on = false;
+    let mut holder = None;
     if let Some(old) = &old {
-        let now = linked_to.get(old.0.as_bytes())?.map(|linked| *linked.value());
-        match now {
-            Some(now) if now == *user.as_bytes() => drop(linked_to.remove(old.0.as_bytes())?),
-            Some(_) => passed_on = true,
-            None => {}
+        holder = linked_to.get(old.0.as_bytes())?.map(|user| *user.value());
+        if holder == Some(*user.as_bytes()) {
+            linked_to.remove(old.0.as_bytes())?;
+            holder = None;
         }
     }
     if let Some(link) = link
-        && !(passed_on && old.as_ref() == Some(&link.scim_id))
+        && !(holder.is_some() && old.as_ref() == Some(&link.scim_id))
     {
         linked_to.insert(link.scim_id.0.as_bytes(), user.as_bytes())?;
     }

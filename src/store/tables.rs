@@ -4,8 +4,6 @@
 //! than an id is a versioned record of our own (`record.rs`): no release of redb that changes how
 //! it encodes richer types can touch our data.
 
-use std::ops::Range;
-
 use jiff::Timestamp;
 use redb::TableDefinition;
 
@@ -151,11 +149,6 @@ pub(super) fn number_of(key: &LogKey) -> u64 {
 /// A key under the id of an order, which ends in `last`.
 pub(super) fn batch_key(batch: &str, last: &[u8]) -> Vec<u8> {
     [batch.as_bytes(), &[0], last].concat()
-}
-
-/// The first key under the id of an order, and the first after them.
-pub(super) fn batch_keys(batch: &str) -> Range<Vec<u8>> {
-    batch_key(batch, &[])..[batch.as_bytes(), &[1]].concat()
 }
 
 /// What a [`batch_key`] ends in.

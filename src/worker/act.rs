@@ -78,22 +78,18 @@ impl Worker {
                      something changes it back",
                     names.join(", ")
                 );
-                return Ok(self.stopped_short(
-                    look,
-                    &decided.plan,
-                    Settlement::Park { code: WRITTEN_TOO_OFTEN, error },
-                ));
+                let settlement = Settlement::Park { code: WRITTEN_TOO_OFTEN, error };
+                return Ok(self.stopped_short(look, &decided.plan, settlement));
             }
             Passed::Overruled => {
                 let error = "an operator decided about this since the user was looked at".to_owned();
-                let mut outcome =
-                    Outcome::of(Settlement::Again { due_at: self.clock.now(), counts: false, error });
-                outcome.out_of_scope = first_sight(job, &decided.plan);
-                return Ok(outcome);
+                let again = Settlement::Again { due_at: self.clock.now(), counts: false, error };
+                let out_of_scope = first_sight(job, &decided.plan);
+                return Ok(Outcome { out_of_scope, ..Outcome::of(again) });
             }
         };
         let changes = plan.changes();
-        let outcome = match self.send(look, &plan, &changes).await {
+        Ok(match self.send(look, &plan, &changes).await {
             Ok(shown) => {
                 self.running.circuits.reached(CXONE);
                 self.keep_learned().await?;
@@ -125,11 +121,9 @@ impl Worker {
                 let scim_id = look.scim_id().cloned();
                 let mut so_far = Outcome::of(Settlement::Done { recheck_at: None });
                 so_far.writes = vec![self.ended(job, intent, scim_id, result)];
-                so_far.out_of_scope = first_sight(job, &plan);
                 self.stopped(job, &fault, so_far)
             }
-        };
-        Ok(outcome)
+        })
     }
 
     /// Asks the guard for the plan; what it stops is taken out, and the rest asked for again.

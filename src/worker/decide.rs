@@ -70,12 +70,8 @@ impl Worker {
                 let plan = decide(rules, &inputs(attributes));
                 // Observing, nothing is written but what was named.
                 let plan = if self.settings.observe { plan.only(attributes) } else { Some(plan) };
-                match plan {
-                    Some(plan) => {
-                        Decided { plan, work: Some(work.clone()), skipped: Vec::new(), dropped: None }
-                    }
-                    None => by_the_rules(Some((work.clone(), "moved"))),
-                }
+                let Some(plan) = plan else { return by_the_rules(Some((work.clone(), "moved"))) };
+                Decided { plan, work: Some(work.clone()), skipped: Vec::new(), dropped: None }
             }
             Task::Apply { plan } => {
                 let decided = by_the_rules(None);

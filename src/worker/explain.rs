@@ -78,8 +78,7 @@ impl Worker {
         let values = values_at(&until_then, &afterwards);
         let before = Wanted { before: Some(just_after), ..wanted };
         // Everything that is kept: what was ordered long ago may have been open then.
-        let since = Some(Timestamp::MIN);
-        let mut remarks = self.store.wanted_remarks(Wanted { since, ..before }, usize::MAX).await?;
+        let mut remarks = self.store.wanted_remarks(before, usize::MAX).await?;
         let orders = open_orders(&remarks, &until_then, at);
         let case = self.store.case(user).await?.unwrap_or_default();
         let restraints: Vec<_> = case.restraints.into_iter().filter(|restraint| restraint.at <= at).collect();

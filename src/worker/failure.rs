@@ -162,11 +162,10 @@ impl Worker {
     pub(super) fn stopped(&self, job: &Job, fault: &Fault, so_far: Outcome) -> Outcome {
         self.note_circuit(fault);
         let settlement = self.settlement_after(job, &fault.failure, fault.words());
-        let out_of_scope = so_far.out_of_scope.or_else(|| job.out_of_scope.clone());
         Outcome {
             settlement,
             absent_since: job.absent_since,
-            out_of_scope,
+            out_of_scope: job.out_of_scope.clone(),
             not_applied: job.not_applied,
             ..so_far
         }

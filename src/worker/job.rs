@@ -76,11 +76,11 @@ impl Worker {
             }
         }
         let Some(since) = look.returned_at else { return Ok(()) };
-        let now = self.clock.now();
-        self.have_read(self.settings.rules.relevant_groups(), since, now).await?;
+        let (now, groups) = (self.clock.now(), self.settings.rules.relevant_groups());
+        self.have_read(groups.clone(), since, now).await?;
         // A reading marks those whose membership it changes; the others are looked at again.
         if let Settlement::Done { recheck_at } = &mut outcome.settlement {
-            let due_at = self.groups_due(&self.settings.rules.relevant_groups(), since, since).await?;
+            let due_at = self.groups_due(groups, since, since).await?;
             *recheck_at = Some(recheck_at.map_or(due_at, |at| at.min(due_at)));
         }
         Ok(())
@@ -163,7 +163,7 @@ impl Worker {
         let (now, scope) = (self.clock.now(), &self.settings.rules.scope);
         let groups = scope.named_groups();
         let counts_at = later(since, OUT_OF_SCOPE_TWICE_APART);
-        let failing = if now < counts_at { None } else { self.failing(&groups, counts_at).await? };
+        let failing = if now < counts_at { None } else { self.failing(groups.clone(), counts_at).await? };
         if let Some(ChoreEntry { chore: Chore::Group(group), last_error, .. }) = failing {
             // What the others said meanwhile is no second reading: it begins anew.
             since = now;
@@ -182,7 +182,7 @@ impl Worker {
     /// `waits_since`: once one that failed has been tried again; else after as long again.
     async fn groups_due(
         &self,
-        groups: &BTreeSet<GroupId>,
+        groups: BTreeSet<GroupId>,
         since: Timestamp,
         waits_since: Timestamp,
     ) -> Result<Timestamp, store::Error> {
@@ -196,10 +196,10 @@ impl Worker {
     /// The reading of the first of these groups that should have been read since then and could not be.
     async fn failing(
         &self,
-        groups: &BTreeSet<GroupId>,
+        groups: BTreeSet<GroupId>,
         since: Timestamp,
     ) -> Result<Option<ChoreEntry>, store::Error> {
-        let unread = self.store.groups_read_before(groups.clone(), since).await?;
+        let unread = self.store.groups_read_before(groups, since).await?;
         let is_of_one = |chore: &Chore| matches!(chore, Chore::Group(group) if unread.contains(group));
         let mut chores = self.store.chores().await?.into_iter();
         Ok(chores.find(|entry| entry.last_error.is_some() && is_of_one(&entry.chore)))
@@ -349,7 +349,7 @@ impl Worker {
             && look.membership.scope_read_at.is_none()
         {
             let since = look.returned_at.unwrap_or(Timestamp::MIN);
-            let due_at = self.groups_due(&scope.named_groups(), since, job.first_news_at).await?;
+            let due_at = self.groups_due(scope.named_groups(), since, job.first_news_at).await?;
             return Ok(Settlement::Wait { due_at, why: error });
         }
         // A rule that cannot be evaluated needs another rule, or another value.

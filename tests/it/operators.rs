@@ -88,6 +88,14 @@ async fn at_rest(stage: &Stage) {
     assert!(rest.await);
 }
 
+/// Somebody new, whose account is settled.
+async fn hired(stage: &Stage, name: &str) -> String {
+    let user = stage.hire(name);
+    stage.arrives(&user).await;
+    at_rest(stage).await;
+    user
+}
+
 fn id(stage: &Stage, user: &str) -> String {
     stage.account(user).expect("the user has an account")["id"].as_str().unwrap().to_owned()
 }
@@ -411,9 +419,7 @@ async fn what_is_held_stays_held_while_something_else_stops_the_job() {
     tighten(&mut stage, "role_removals", 0);
     configure(&mut stage, "attributes.displayName", "owner = \"hold\"");
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    let ana = hired(&stage, "Ana").await;
     stage.graph().remove_member(&stage.roles[0].0, &ana);
     let shown = held(&stage, 1).await;
     stage.cxone().edit_by_hand(&id(&stage, &ana), json!({ "displayName": "By hand" }));
@@ -434,9 +440,7 @@ async fn who_is_to_stay_after_all_is_no_held_leaver_although_something_else_stop
     tighten(&mut stage, "deactivations", 0);
     configure(&mut stage, "attributes.displayName", "owner = \"hold\"");
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    let ana = hired(&stage, "Ana").await;
     stage.graph().disable(&ana);
     held(&stage, 1).await;
     stage.cxone().edit_by_hand(&id(&stage, &ana), json!({ "displayName": "By hand" }));
@@ -488,9 +492,7 @@ async fn two_entries_of_a_file_that_mean_one_account_do_not_wait_for_each_other(
 async fn observing_a_revert_writes_what_was_named_and_nothing_else() {
     let mut stage = Stage::new();
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    let ana = hired(&stage, "Ana").await;
     assert_eq!(process.terminate(), Some(0));
     configure(&mut stage, "sync", "mode = \"observe\"");
     let process = serve(&stage).await;
@@ -612,9 +614,7 @@ async fn what_is_held_of_an_undo_is_done_once_it_is_approved() {
     let mut stage = Stage::new();
     tighten(&mut stage, "role_removals", 0);
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    let ana = hired(&stage, "Ana").await;
     let (before, since) = (state(&stage), Clock::system().now().to_string());
     stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
     stage.graph().add_member(&stage.roles[1].0, &ana);
@@ -639,9 +639,7 @@ async fn what_is_held_of_an_undo_is_done_once_it_is_approved() {
 async fn what_is_ordered_while_no_service_runs_is_done_by_the_next() {
     let stage = Stage::new();
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    let ana = hired(&stage, "Ana").await;
     let (before, since) = (state(&stage), Clock::system().now().to_string());
     stage.graph().disable(&ana);
     assert!(until(|| inactive(&stage) == 1).await);
@@ -666,9 +664,7 @@ async fn what_is_ordered_while_no_service_runs_is_done_by_the_next() {
 async fn the_history_answers_for_an_earlier_time() {
     let stage = Stage::new();
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    let ana = hired(&stage, "Ana").await;
     let then = Clock::system().now().to_string();
     stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
     stage.arrives(&ana).await;
@@ -702,9 +698,7 @@ async fn the_history_answers_for_an_earlier_time() {
 async fn a_history_that_somebody_changed_is_found_out() {
     let stage = Stage::new();
     let process = serve(&stage).await;
-    let ana = stage.hire("Ana");
-    stage.arrives(&ana).await;
-    at_rest(&stage).await;
+    hired(&stage, "Ana").await;
     assert_eq!(process.terminate(), Some(0));
     let whole = tell(&stage, &["history", "verify"]);
     let head = format!("{}:{}", whole["last"], text(&whole["head"]));

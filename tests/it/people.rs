@@ -31,20 +31,25 @@ fn by_hand(name: &str, active: bool) -> Value {
     })
 }
 
+/// Somebody who left, and is another object in Entra with the same name: the old one, the new one, and the
+/// account, which is on again.
+async fn hired_again(stage: &Stage) -> (String, String, String) {
+    let first = stage.hire("Ana");
+    stage.arrives(&first).await;
+    let account = account_id(stage, &first);
+    stage.graph().soft_delete(&first);
+    assert!(until(|| !is_active(stage, &account)).await);
+    let again = stage.hire("Ana");
+    assert!(until(|| is_active(stage, &account)).await, "locked out: {:#?}", stage.cxone().users());
+    (first, again, account)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_hired_again_gets_their_old_account_back() {
     let stage = Stage::new();
     // That somebody is gone for good is told by the poll.
     let running = stage.serve(&[("sync.poll_interval", "1s")]).await;
-    let first = stage.hire("Ana");
-    stage.arrives(&first).await;
-    let account = account_id(&stage, &first);
-    stage.graph().soft_delete(&first);
-    assert!(until(|| !is_active(&stage, &account)).await);
-
-    // Another object in Entra, with the same name.
-    let again = stage.hire("Ana");
-    assert!(until(|| is_active(&stage, &account)).await, "locked out: {:#?}", stage.cxone().users());
+    let (first, again, account) = hired_again(&stage).await;
     assert_eq!(stage.cxone().users().len(), 1, "and no second account");
     let user = again.parse().unwrap();
     let linked = until_async(|| async { running.store.link(user).await.unwrap().is_some() }).await;
@@ -69,14 +74,7 @@ async fn whoever_is_hired_again_gets_their_old_account_back() {
 async fn who_is_restored_after_their_account_was_passed_on_does_not_get_it_back() {
     let stage = Stage::new();
     let running = stage.serve(&[NO_POLL]).await;
-    let first = stage.hire("Ana");
-    stage.arrives(&first).await;
-    let account = account_id(&stage, &first);
-    stage.graph().soft_delete(&first);
-    assert!(until(|| !is_active(&stage, &account)).await);
-    let again = stage.hire("Ana");
-    assert!(until(|| is_active(&stage, &account)).await);
-
+    let (first, again, account) = hired_again(&stage).await;
     stage.graph().restore(&first);
     let old = first.parse().unwrap();
     let is_held = async || {

@@ -197,6 +197,13 @@ fn ruling(users: &[u8], set: &str, verdict: Verdict) -> Ruling {
     Ruling { users, set: set.to_owned(), by: "ana".to_owned(), verdict }
 }
 
+/// All that is held is approved until then.
+async fn with_approved(store: &Store, until: i64) {
+    let set = with_held(store).await;
+    let approve = Verdict::Approve { expires_at: at(until) };
+    store.rule(ruling(&[], &set, approve), at(20)).await.unwrap();
+}
+
 fn named(n: u8, plan: &str, second: i64) -> Intent {
     Intent { plan: plan.to_owned(), ..deactivation(n, second) }
 }
@@ -278,9 +285,7 @@ async fn what_is_rejected_after_the_look_is_not_written_although_there_is_room()
 #[tokio::test]
 async fn a_retry_does_not_end_an_approval() {
     let store = fresh();
-    let set = with_held(&store).await;
-    let approve = Verdict::Approve { expires_at: at(1000) };
-    store.rule(ruling(&[], &set, approve), at(20)).await.unwrap();
+    with_approved(&store, 1000).await;
     // The write failed: it waits, and an operator hurries it.
     let claims = store.claim(9, at(20)).await.unwrap();
     for claim in claims {
@@ -300,9 +305,7 @@ async fn a_retry_does_not_end_an_approval() {
 #[tokio::test]
 async fn an_approval_that_was_not_used_ends_when_the_job_is_dropped() {
     let store = fresh();
-    let set = with_held(&store).await;
-    let approve = Verdict::Approve { expires_at: at(1000) };
-    store.rule(ruling(&[], &set, approve), at(20)).await.unwrap();
+    with_approved(&store, 1000).await;
     store.drop_job(user(1), at(21)).await.unwrap();
     assert_eq!(store.case(user(1)).await.unwrap(), None);
     settle(&store, 2, 22, Outcome { case: CaseChange { held: Some(None), ..Default::default() }, ..done() })

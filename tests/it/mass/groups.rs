@@ -315,9 +315,7 @@ fn unreadable(scene: &Scene, group: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_group_that_cannot_be_read_is_no_matter_of_the_scope() {
-    let mut scene = Scene::before(4, Default::default());
-    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
-    scene.serve(&[("scope.groups", &scope)]).await;
+    let mut scene = Scene::scoped(4, &[]).await;
     scene.pass(HOUR).await;
     scene.begin();
     unreadable(&scene, &scene.admins);
@@ -335,9 +333,7 @@ async fn a_role_group_that_cannot_be_read_is_no_matter_of_the_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_group_of_the_scope_cannot_be_read_nobody_goes_and_few_looks_are_made() {
-    let mut scene = Scene::before(4, Default::default());
-    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
-    scene.serve(&[("scope.groups", &scope), ("sync.poll_interval", "6d")]).await;
+    let mut scene = Scene::scoped(4, &[("sync.poll_interval", "6d")]).await;
     scene.pass(HOUR).await;
     scene.begin();
     let leaver = scene.people[0].clone();
@@ -373,9 +369,7 @@ async fn while_a_group_of_the_scope_cannot_be_read_nobody_goes_and_few_looks_are
 
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_scope_needs_two_readings_of_the_groups_five_minutes_apart() {
-    let mut scene = Scene::before(4, Default::default());
-    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
-    scene.serve(&[("scope.groups", &scope), ("sync.poll_interval", "6d")]).await;
+    let mut scene = Scene::scoped(4, &[("sync.poll_interval", "6d")]).await;
     // The other groups were read long ago: that is no earlier sight of anybody.
     scene.pass(3 * HOUR).await;
     scene.begin();

@@ -84,9 +84,7 @@ async fn whatever_graph_says_wrongly_nobody_is_turned_off() {
 
 /// One contact centre through all of them: what one leaves behind would show in the next.
 async fn lied_to(lies: impl Iterator<Item = Lie>) {
-    let mut scene = Scene::before(12, Default::default());
-    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
-    scene.serve(&[("scope.groups", &scope), ("sync.burst_threshold", "8")]).await;
+    let mut scene = Scene::scoped(12, &[("sync.burst_threshold", "8")]).await;
     scene.assert_agreed(&scene.everybody());
     for (n, lie) in lies.enumerate() {
         let begun = std::time::Instant::now();

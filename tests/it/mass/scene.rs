@@ -78,6 +78,14 @@ impl Scene {
         scene
     }
 
+    /// Everybody in sync, and in scope by their groups.
+    pub async fn scoped(n_people: usize, keys: &[(&str, &str)]) -> Self {
+        let mut scene = Self::before(n_people, CxoneOptions::default());
+        let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
+        scene.serve(&[&[("scope.groups", scope.as_str())], keys].concat()).await;
+        scene
+    }
+
     /// The neighbours alone; nobody has an account yet.
     pub fn before(n_people: usize, cxone: CxoneOptions) -> Self {
         let start = Clock::system().now();

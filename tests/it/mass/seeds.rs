@@ -84,10 +84,8 @@ fn harmless(chance: &mut fastrand::Rng, scene: &mut Scene, step: usize) {
 async fn play(seed: u64) {
     let begun = std::time::Instant::now();
     let mut chance = fastrand::Rng::with_seed(seed);
-    let mut scene = Scene::before(11, Default::default());
-    let scope = scene.filled(r#"["{Crew}", "{Office}"]"#);
     let burst = if chance.bool() { "3" } else { "50" };
-    scene.serve(&[("scope.groups", &scope), ("sync.burst_threshold", burst)]).await;
+    let mut scene = Scene::scoped(11, &[("sync.burst_threshold", burst)]).await;
     scene.begin();
     let struck = scene.graph().faults_struck() + scene.cxone().faults_struck();
     for step in 0..STEPS {
