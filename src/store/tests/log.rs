@@ -1,9 +1,9 @@
 //! The history: intents and outcomes, and a chain that shows what was done to it.
 
-use redb::{ReadableDatabase as _, ReadableTable as _};
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 
 use super::support::*;
-use crate::domain::case::{Task, Work};
+use crate::domain::case::{CaseChange, Task, Work};
 use crate::domain::guard::Budgets;
 use crate::domain::queue::{Change, Intent, Operation, Outcome, Reason, Remark, Write, WriteResult, Wrote};
 use crate::domain::user::{Attribute, Attributes, ScimId, Value};
@@ -176,6 +176,31 @@ async fn remarks_stand_beside_the_writes() {
     store.prune(at(2) + 90 * DAY, 9).await.unwrap();
     assert_eq!(codes(Some(1), 9).await, Vec::<String>::new());
     assert_eq!(wanted("a", None).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_what_was_pruned_in_any_index() {
+    let memory = Memory::default();
+    let store = open(&memory);
+    store.order(vec![(user(1), work("a"))], at(1)).await.unwrap();
+    let number =
+        begin(&store, Intent { batch: Some("a".to_owned()), ..intent(1, 2, Operation::Patch) }).await;
+    let case = CaseChange { work_done: Some("a".to_owned()), ..CaseChange::default() };
+    let writes = vec![wrote(number, 3, WriteResult::Applied)];
+    settle(&store, 1, 3, Outcome { writes, case, ..done() }).await;
+    let rows = async |store: Store| {
+        store.close().await;
+        let engine = redb::Builder::new().create_with_backend(memory.clone()).unwrap();
+        let tx = engine.begin_read().unwrap();
+        let of_keys = [tables::LOG_OF_USER, tables::LOG_AT, tables::REMARKS_OF_USER];
+        let of_batch = [tables::LOG_OF_BATCH, tables::REMARKS_OF_BATCH, tables::WORKING_ON];
+        let of_keys = of_keys.map(|table| tx.open_table(table).unwrap().len().unwrap());
+        (of_keys, of_batch.map(|table| tx.open_table(table).unwrap().len().unwrap()))
+    };
+    assert_eq!(rows(store).await, ([1, 1, 1], [1, 1, 0]));
+    let store = open(&memory);
+    store.prune(at(4) + 90 * DAY, 9).await.unwrap();
+    assert_eq!(rows(store).await, ([0; 3], [0; 3]));
 }
 
 #[tokio::test]
