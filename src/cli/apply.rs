@@ -17,9 +17,9 @@ use super::when;
 
 /// Carry out the plans of a file that `plan --out` wrote
 ///
-/// Everybody in it is looked at again. Whose plan has become another is skipped and told with what
-/// moved: entra, groups, cxone or link. The others are written, even while sync.mode is "observe".
-/// The guard's budgets hold. Waits for the end while a service runs.
+/// Everybody in it is looked at again. Whose plan has become another, or rests on something that has
+/// moved since, is skipped and told with what: entra, groups, cxone or link. The others are written,
+/// even while sync.mode is "observe". The guard's budgets hold. Waits for the end while a service runs.
 ///
 /// Exit codes: 0 all applied, 3 some skipped, parked or refused, 4 some held by the guard, 1 when it
 /// took longer than --timeout (it goes on).

@@ -95,13 +95,14 @@ impl Worker {
                     continue;
                 }
             };
-            if decided.plan.hash(user, look.scim_id()) == plan {
+            let now_is = Preconditions::of(&look);
+            let moved = preconditions.map(|then| then.moved(&now_is)).unwrap_or_default();
+            // Also where the plan has come out the same: it was looked at with what it rests on.
+            if moved.is_empty() && decided.plan.hash(user, look.scim_id()) == plan {
                 let (batch, by) = (batch.clone(), by.clone());
                 let expires_at = later(now, ORDERS_LAST);
                 orders.push((user, Work { batch, by, at: now, expires_at, task: Task::Apply { plan } }));
             } else {
-                let now = Preconditions::of(&look);
-                let moved = preconditions.map(|then| then.moved(&now)).unwrap_or_default();
                 skipped.push(json!({ "user": user, "code": "moved", "moved": moved, "error": null }));
             }
         }

@@ -393,9 +393,11 @@ async fn what_is_applied_is_what_was_planned_to_the_letter() {
             .map(|(request, (method, body))| json!({ "method": method, "path": request.path, "body": body }))
             .collect();
         let wants = |plan: &&Value| plan["requests"] != json!([]);
-        // Of who is turned off, another name does not change the plan.
-        let is_unmoved =
-            |plan: &&Value| !moved.contains(text(&plan["user"])) || plan["action"] == "deactivate";
+        // Who is gone cannot get another name.
+        let is_unmoved = |plan: &&Value| {
+            let user = text(&plan["user"]);
+            !moved.contains(user) || stage.graph().user(user).is_none()
+        };
         let plans = planned["plans"].as_array().unwrap();
         let expected: Vec<&Value> =
             plans.iter().filter(wants).filter(is_unmoved).map(|plan| &plan["requests"][0]).collect();
