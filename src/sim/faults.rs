@@ -1,8 +1,10 @@
 //! What goes wrong, by rule: on which requests, when, and how.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::dice::Dice;
 
@@ -52,6 +54,8 @@ pub enum What {
     Truncate,
     /// No answer ever, until the other side gives up.
     Hang,
+    /// Waits until the gate is closed for good, and fares like this then.
+    Until(Arc<Semaphore>, Box<Self>),
     /// 410 with a `Location` whose `$deltatoken` is empty (Graph's delta queries).
     ResetDelta,
     /// The work is done, and each object in the answer lacks this property.

@@ -232,12 +232,17 @@ async fn handle(
     }
     let mut under = traffic.note(&request);
     traffic.call_hook(&method, &path, Phase::Before);
-    let fault = traffic.with_engine(|engine| engine.strike(&method, &path, &traffic.dice, |_| true));
+    let mut fault = traffic.with_engine(|engine| engine.strike(&method, &path, &traffic.dice, |_| true));
+    while let Some(What::Until(gate, then)) = fault {
+        gate.acquire().await.ok();
+        fault = Some(*then);
+    }
     let answer = match fault {
         Some(What::Status(code, retry_after)) => traffic.refusal(code, retry_after.as_ref()),
         Some(What::Html(code)) => html(code),
         Some(What::ResetDelta) => reset(&request, (traffic.refuse)(StatusCode::GONE)),
         Some(What::DropBeforeWork) => return Err(dropped()),
+        Some(What::Until(..)) => unreachable!("it has been waited for"),
         Some(What::Hang) => std::future::pending().await,
         Some(What::Delay(time)) => {
             tokio::time::sleep(time).await;

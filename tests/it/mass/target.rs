@@ -1,8 +1,13 @@
 //! CXone answers what was not asked, keeps what it likes, or is changed by others.
 
+use std::sync::Arc;
+
 use cxone_sync::domain::queue::State;
 use cxone_sync::sim::{CxoneOptions, Fault, Faults, GraphSim, What, When};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::stage::until_async;
 
 use super::scene::{HOUR, MINUTE, Scene, Script, Tally};
 
@@ -158,9 +163,15 @@ async fn a_deactivation_that_is_tried_again_is_neither_charged_twice_nor_given_u
     for status in [403, 500] {
         // With bad luck the dice of the backoff use twelve attempts up within twenty minutes.
         let mut scene = Scene::new(16, &[("sync.max_attempts", "1000")]).await;
-        let rule = Fault::new("PATCH", "/scim/v2/*", When::Always, What::Status(status, None));
+        // What is refused is given back: nobody is answered before all have asked the guard.
+        let gate = Arc::new(Semaphore::new(0));
+        let refused = What::Until(gate.clone(), Box::new(What::Status(status, None)));
+        let rule = Fault::new("PATCH", "/scim/v2/*", When::Always, refused);
         scene.cxone().set_faults(Faults { rules: vec![rule], ..Faults::none() });
         scene.each(GraphSim::disable);
+        let have_asked = async || scene.running().store.held().await.unwrap().len() == 13;
+        assert!(until_async(have_asked).await, "{status}");
+        gate.close();
         scene.pass(20 * MINUTE).await;
         assert_eq!(scene.tally().await, Tally { held: 13, ..Tally::default() }, "{status}");
         scene.cxone().set_faults(Faults::none());
