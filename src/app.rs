@@ -25,6 +25,7 @@ use crate::web::listener::{self, Limits, TcpEndpoint, TlsEndpoint, TlsFiles, Uni
 use crate::web::operations::Operation;
 use crate::web::{self, Router};
 use crate::worker::Worker;
+pub use assemble::Foreign;
 use configured::Configured;
 
 /// How long what runs may take to finish once the end was asked for.

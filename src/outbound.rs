@@ -8,6 +8,7 @@
 
 mod gate;
 mod limit;
+mod tenant;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::telemetry::{ApiLabel, Metrics};
 use gate::Gate;
 pub use gate::retry_after;
 use limit::Limit;
+pub use tenant::{Tenant, claim};
 
 /// No answer we ask for is larger; a larger one is a fault of the neighbour, not data.
 pub const MAX_BODY_BYTES: usize = 8 << 20;

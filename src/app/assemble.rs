@@ -9,15 +9,16 @@ use tracing::warn;
 use crate::config::{self, Config, CxoneAuth, CxoneEndpoint, Dialect, GraphCredential, Mode};
 use crate::cxone::{self, Cxone, DialectChoice, Learned};
 use crate::domain::rules::Rules;
+use crate::domain::user::UserId;
 use crate::graph::notification::Verifier;
 use crate::graph::{self, Graph};
-use crate::outbound::{Transport, Url};
+use crate::outbound::{Tenant, Transport, Url};
 use crate::shutdown::{Shutdown, Tasks};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::web::operations::Operations;
 use crate::web::{Access, PrivateState, PublicState, private_router, public_router};
-use crate::worker::{InForce, LEARNED_MEMO, Parts, Settings, WebhookUrls, Worker};
+use crate::worker::{InForce, LEARNED_MEMO, Parts, Settings, TENANTS_MEMO, Tenants, WebhookUrls, Worker};
 
 use super::configured::Configured;
 use super::{App, Environment, token};
@@ -56,7 +57,12 @@ impl App {
         };
         let store = tokio::task::spawn_blocking(move || Store::open(options, opened_at, for_store)).await??;
 
-        let graph_settings = graph_settings(&graph, &rules)?;
+        let tenants = store.memo(TENANTS_MEMO).await?.and_then(|memo| serde_json::from_str(&memo).ok());
+        let tenants: Tenants = tenants.unwrap_or_default();
+        // A domain does not say which tenant it is: the first token does.
+        let named = graph.tenant_id.parse::<UserId>().ok().map(|id| id.to_string());
+        let directory = belongs("directory", "graph.tenant_id", tenants.graph, named)?;
+        let graph_settings = graph_settings(&graph, &rules, directory)?;
         // Metadata services are on this machine: a proxy would only get in the way.
         let graph_transport = match (&graph.credential, &transport) {
             (GraphCredential::ManagedIdentity { .. }, Transport::Network(_)) => Transport::direct()?,
@@ -76,7 +82,8 @@ impl App {
         let learned = store.memo(LEARNED_MEMO).await?;
         let learned: Learned = learned.and_then(|memo| serde_json::from_str(&memo).ok()).unwrap_or_default();
         let trust_baseline_for = cxone.trust_baseline_for;
-        let cxone_settings = cxone_settings(cxone, &rules, transport.clone(), &clock, &metrics).await?;
+        let cxone_settings =
+            cxone_settings(cxone, &rules, tenants.cxone, transport.clone(), &clock, &metrics).await?;
         let cxone = Cxone::new(cxone_settings, learned, transport.clone(), clock.clone(), metrics.clone());
 
         let urls = service.public_url.as_ref().map(webhook_urls).transpose()?;
@@ -132,7 +139,35 @@ impl App {
     }
 }
 
-fn graph_settings(graph: &config::Graph, rules: &Rules) -> anyhow::Result<graph::Settings> {
+/// The store belongs to another tenant than the configuration names.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store belongs to {what} {known}, and {key} names {named}: everybody in it would seem to have left. Correct \
+     {key}, or give {named} a store.path of its own"
+)]
+pub struct Foreign {
+    what: &'static str,
+    key: &'static str,
+    known: String,
+    named: String,
+}
+
+/// The tenant that tokens must be of: as the store knows it, and as the configuration names it.
+fn belongs(
+    what: &'static str,
+    key: &'static str,
+    known: Option<String>,
+    named: Option<String>,
+) -> Result<Tenant, Foreign> {
+    match (known, named) {
+        (Some(known), Some(named)) if !known.eq_ignore_ascii_case(&named) => {
+            Err(Foreign { what, key, known, named })
+        }
+        (known, named) => Ok(Tenant::new(known.or(named))),
+    }
+}
+
+fn graph_settings(graph: &config::Graph, rules: &Rules, tenant: Tenant) -> anyhow::Result<graph::Settings> {
     let credential = match &graph.credential {
         GraphCredential::Secret { client_id, secret } => {
             graph::Credential::Secret { client_id: client_id.clone(), secret: secret.clone() }
@@ -157,6 +192,7 @@ fn graph_settings(graph: &config::Graph, rules: &Rules) -> anyhow::Result<graph:
         base_url: graph.base_url.clone(),
         login_url: graph.login_url.clone(),
         tenant_id: graph.tenant_id.clone(),
+        tenant,
         credential,
         properties: rules.properties(),
         max_connections: graph.max_connections,
@@ -166,19 +202,21 @@ fn graph_settings(graph: &config::Graph, rules: &Rules) -> anyhow::Result<graph:
 async fn cxone_settings(
     cxone: config::Cxone,
     rules: &Rules,
+    known: Option<String>,
     transport: Transport,
     clock: &crate::clock::Clock,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<cxone::Settings> {
-    let (scim_url, token_url) = match cxone.endpoint {
-        CxoneEndpoint::Fixed { scim_url, token_url } => (scim_url, token_url),
+    let (scim_url, token_url, named) = match cxone.endpoint {
+        CxoneEndpoint::Fixed { scim_url, token_url } => (scim_url, token_url, None),
         CxoneEndpoint::Discovery { issuer, token_url } => {
             let found = cxone::discover(&issuer, transport, clock.clone(), metrics.clone()).await.context(
                 "cannot discover the addresses of CXone; set cxone.scim_url and cxone.token_url instead",
             )?;
-            (found.scim_url, token_url.or(Some(found.token_url)))
+            (found.scim_url, token_url.or(Some(found.token_url)), Some(found.tenant))
         }
     };
+    let tenant = belongs("CXone tenant", "cxone.discovery", known, named)?;
     let needed = || token_url.clone().context("cxone.token_url is needed for this grant");
     let auth = match cxone.auth {
         CxoneAuth::ClientCredentials { client_id, client_secret, scope } => {
@@ -207,7 +245,8 @@ async fn cxone_settings(
         Dialect::Put => DialectChoice::Fixed(cxone::Dialect::Put),
     };
     let role_names = rules.roles.rows().iter().map(|row| row.role.clone()).collect();
-    Ok(cxone::Settings { scim_url, auth, max_connections: cxone.max_connections, dialect, role_names })
+    let max_connections = cxone.max_connections;
+    Ok(cxone::Settings { scim_url, auth, tenant, max_connections, dialect, role_names })
 }
 
 pub fn worker_settings(

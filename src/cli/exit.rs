@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::client::{ClientError, ConnectError};
+use crate::app::Foreign;
 
 /// What the caller of a command can tell from its exit code. The numbers are a contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,8 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(Exit::Failed, format!("{error:#}"))
+        let exit = if error.is::<Foreign>() { Exit::Usage } else { Exit::Failed };
+        Self::new(exit, format!("{error:#}"))
     }
 }
 

@@ -14,6 +14,7 @@ const NAME: &str = "cxone-discovery";
 /// What discovery found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
+    pub tenant: String,
     pub token_url: Url,
     /// `{api_endpoint}/scim/v2`. That SCIM lives there is inferred from NICE's other services, not
     /// documented.
@@ -86,7 +87,7 @@ pub async fn discover(
     let mut scim_url = endpoint(&configuration.api_endpoint, issuer, document, "api_endpoint")?;
     let segments = scim_url.path_segments_mut();
     segments.expect("an http address has a path").pop_if_empty().extend(["scim", "v2"]);
-    Ok(Discovered { token_url, scim_url })
+    Ok(Discovered { tenant, token_url, scim_url })
 }
 
 async fn read<T: serde::de::DeserializeOwned>(

@@ -23,6 +23,12 @@ pub enum Error {
     /// The token endpoint does not accept our credentials (or did not, within the last 30 s).
     #[error("the token endpoint of CXone refused our credentials")]
     Refused { detail: String },
+    /// A token that is not of the tenant the store belongs to: no account kept there is in it.
+    #[error(
+        "the token of CXone is of tenant {found}, and the store belongs to another: correct the credentials, or \
+         give this tenant a store.path of its own"
+    )]
+    ForeignTenant { found: String },
     /// 403.
     #[error("CXone does not permit us to do this (403)")]
     Forbidden { detail: String },
@@ -55,7 +61,11 @@ impl Error {
             | Self::Conflict { detail }
             | Self::Rejected { detail, .. }
             | Self::Status { detail, .. } => Some(detail),
-            Self::Outbound(_) | Self::Unauthorized | Self::Precondition | Self::Malformed { .. } => None,
+            Self::Outbound(_)
+            | Self::ForeignTenant { .. }
+            | Self::Unauthorized
+            | Self::Precondition
+            | Self::Malformed { .. } => None,
         }
     }
 

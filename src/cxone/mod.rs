@@ -39,7 +39,9 @@ use crate::clock::Clock;
 use crate::domain::observed::Observed;
 use crate::domain::rules::MatchKey;
 use crate::domain::user::{Attribute, Attributes, ScimId, Value};
-use crate::outbound::{Api, HeaderValue, Method, Request, Response, StatusCode, Transport, Url, header};
+use crate::outbound::{
+    Api, HeaderValue, Method, Request, Response, StatusCode, Tenant, Transport, Url, header,
+};
 use crate::telemetry::Metrics;
 use errors::Said;
 use filter::Hits;
@@ -55,6 +57,8 @@ pub struct Settings {
     /// Where `/Users` is, such as `https://api-na1.niceincontact.com/scim/v2`.
     pub scim_url: Url,
     pub auth: Auth,
+    /// The tenant: no token of another is used.
+    pub tenant: Tenant,
     /// The most requests to CXone that are ever under way at once.
     pub max_connections: usize,
     pub dialect: DialectChoice,
@@ -92,6 +96,7 @@ pub struct Cxone {
 struct Inner {
     scim: Api,
     tokens: Tokens,
+    tenant: Tenant,
     dialect: DialectChoice,
     learned: Mutex<Learned>,
     /// The target does not take SCIM's media type.
@@ -106,11 +111,11 @@ impl Cxone {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let Settings { scim_url, auth, max_connections, dialect, role_names } = settings;
-        let tokens = Tokens::new(auth, transport.clone(), clock.clone(), metrics.clone());
+        let Settings { scim_url, auth, tenant, max_connections, dialect, role_names } = settings;
+        let tokens = Tokens::new(auth, tenant.clone(), transport.clone(), clock.clone(), metrics.clone());
         let scim = Api::new("cxone", scim_url, transport, max_connections, clock, metrics);
         let (learned, takes_plain_json) = (Mutex::new(learned), AtomicBool::new(false));
-        let inner = Arc::new(Inner { scim, tokens, dialect, learned, takes_plain_json });
+        let inner = Arc::new(Inner { scim, tokens, tenant, dialect, learned, takes_plain_json });
         Self { inner, roles: Arc::new(RoleNames::new(role_names)) }
     }
 
@@ -118,6 +123,11 @@ impl Cxone {
     /// knowing the old ones.
     pub fn knowing_roles(&self, names: impl IntoIterator<Item = String>) -> Self {
         Self { inner: self.inner.clone(), roles: Arc::new(RoleNames::new(names)) }
+    }
+
+    /// The tenant whose tokens we use, once one is known.
+    pub fn tenant(&self) -> Option<&str> {
+        self.inner.tenant.get()
     }
 
     /// What is known of the target by now.

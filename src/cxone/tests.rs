@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::outbound::{self, HeaderMap};
+use crate::outbound::{self, HeaderMap, Tenant};
 
 pub const USER: &str = include_str!("../../fixtures/cxone/user.json");
 const ONE: &str = include_str!("../../fixtures/cxone/search-one.json");
@@ -74,6 +74,7 @@ pub fn target_with(
             access_key_id: "key".into(),
             access_key_secret: "secret".into(),
         },
+        tenant: Tenant::default(),
         max_connections: 10,
         dialect,
         role_names: vec!["Agent".into()],
@@ -361,6 +362,7 @@ async fn never_more_than_allowed_are_under_way() {
     let settings = Settings {
         scim_url: Url::parse("https://api.example.com/scim/v2").unwrap(),
         auth: Auth::Bearer { token: "t".into() },
+        tenant: Tenant::default(),
         max_connections: 3,
         dialect: DialectChoice::Auto,
         role_names: Vec::new(),

@@ -19,7 +19,7 @@ use super::filter::ENCODED;
 use super::place::lookup;
 use crate::clock::{Clock, later};
 use crate::outbound::{
-    self, Api, HeaderValue, Method, Request, Response, StatusCode, Transport, Url, header,
+    self, Api, HeaderValue, Method, Request, Response, StatusCode, Tenant, Transport, Url, claim, header,
 };
 use crate::telemetry::Metrics;
 
@@ -75,6 +75,7 @@ enum Source {
 struct Fetched {
     api: Api,
     auth: Auth,
+    tenant: Tenant,
     clock: Clock,
     state: Mutex<State>,
     /// Held across the request, so that only one is under way.
@@ -106,7 +107,13 @@ enum Look {
 }
 
 impl Tokens {
-    pub fn new(auth: Auth, transport: Transport, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        auth: Auth,
+        tenant: Tenant,
+        transport: Transport,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let token_url = match &auth {
             Auth::Bearer { token } => return Self(Source::Fixed(bearer(token.expose_secret().trim()))),
             Auth::Basic { user, password } => return Self(Source::Fixed(Some(basic(user, password)))),
@@ -116,7 +123,7 @@ impl Tokens {
         };
         let api = Api::new("cxone-token", token_url, transport, 1, clock.clone(), metrics);
         let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self(Source::Fetched(Box::new(Fetched { api, auth, clock, state, turn })))
+        Self(Source::Fetched(Box::new(Fetched { api, auth, tenant, clock, state, turn })))
     }
 
     /// The header to send, from a token that is valid now as far as we know.
@@ -225,9 +232,13 @@ impl Fetched {
             Ok(response) => read(&response),
             Err(error) => Err(Error::Outbound(error)),
         };
+        let answer = answer.and_then(|granted| match &granted.tenant {
+            Some(found) if !self.tenant.is(found) => Err(Error::ForeignTenant { found: found.clone() }),
+            _ => Ok(granted),
+        });
         let (mut state, now) = (self.state(), self.clock.now());
         match answer {
-            Ok((header, life)) => {
+            Ok(Granted { header, life, .. }) => {
                 let early = EARLY.min(life / 10);
                 let token = Token {
                     header: header.clone(),
@@ -238,7 +249,7 @@ impl Fetched {
                 Ok(header)
             }
             Err(error) => {
-                let refused = matches!(error, Error::Refused { .. });
+                let refused = matches!(error, Error::Refused { .. } | Error::ForeignTenant { .. });
                 let pause = if refused { AFTER_REFUSAL } else { AFTER_FAILURE };
                 state.failure = Some((later(now, pause), again(&error)));
                 Err(error)
@@ -306,8 +317,16 @@ fn secret_header(text: &str) -> HeaderValue {
     value
 }
 
-/// The header and how long it will do.
-fn read(response: &Response) -> Result<(HeaderValue, Duration), Error> {
+/// What the token endpoint gave.
+struct Granted {
+    header: HeaderValue,
+    /// How long it will do.
+    life: Duration,
+    /// Whose it is, where that can be seen.
+    tenant: Option<String>,
+}
+
+fn read(response: &Response) -> Result<Granted, Error> {
     let malformed = |what: &str| Error::Malformed { asked: "a token", what: what.to_owned() };
     match response.status {
         status if status.is_success() => {}
@@ -327,10 +346,13 @@ fn read(response: &Response) -> Result<(HeaderValue, Duration), Error> {
     if !kind.eq_ignore_ascii_case("bearer") {
         return Err(malformed("it is not a bearer token"));
     }
-    let token = lookup(answer, "access_token").and_then(Json::as_str).and_then(bearer);
-    let token = token.ok_or_else(|| malformed("it has no access_token"))?;
+    let text = |name| lookup(answer, name).and_then(Json::as_str);
+    let token = text("access_token").ok_or_else(|| malformed("it has no access_token"))?;
+    let header = bearer(token).ok_or_else(|| malformed("it has no access_token"))?;
     let life = lookup(answer, "expires_in").and_then(seconds).unwrap_or(UNSAID_LIFE);
-    Ok((token, life.clamp(SHORTEST_LIFE, LONGEST_LIFE)))
+    // NICE, "Perform API discovery": the tenant id is a claim of the id token.
+    let tenant = text("id_token").into_iter().chain([token]).find_map(|token| claim(token, "tenantId"));
+    Ok(Granted { header, life: life.clamp(SHORTEST_LIFE, LONGEST_LIFE), tenant })
 }
 
 /// A number, or a number in quotes.
@@ -355,6 +377,7 @@ fn again(failure: &Error) -> Error {
     let words = |source: &(dyn std::error::Error + Send + Sync)| source.to_string().into();
     match failure {
         Error::Refused { detail } => Error::Refused { detail: detail.clone() },
+        Error::ForeignTenant { found } => Error::ForeignTenant { found: found.clone() },
         Error::Status { status, detail } => Error::Status { status: *status, detail: detail.clone() },
         Error::Malformed { asked, what } => Error::Malformed { asked, what: what.clone() },
         Error::Outbound(outbound) => Error::Outbound(match outbound {

@@ -26,6 +26,12 @@ pub enum Error {
     /// Our credentials cannot even be sent: a file that is not there, a key that is none.
     #[error("cannot use our credentials for Microsoft Graph")]
     Credential(#[source] Arc<CredentialError>),
+    /// A token that is not of the directory the store belongs to: nobody kept there is in it.
+    #[error(
+        "the token for Microsoft Graph is of directory {found}, and the store belongs to another: correct \
+         graph.tenant_id and the credential, or give this directory a store.path of its own"
+    )]
+    ForeignTenant { found: String },
     /// 401, with a fresh token too.
     #[error("Microsoft Graph does not accept our token (401) when asked to {doing}")]
     Unauthorized { doing: &'static str },

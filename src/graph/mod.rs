@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::outbound::{
-    Api, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Transport, Url, header,
+    Api, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Tenant, Transport, Url, header,
 };
 use crate::random::Random;
 use crate::shutdown::Tasks;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub login_url: Url,
     /// A GUID or a domain of the tenant.
     pub tenant_id: String,
+    /// The tenant itself: no token of another is used.
+    pub tenant: Tenant,
     pub credential: Credential,
     /// The names of user attributes that mappings and rules read.
     pub properties: BTreeSet<String>,
@@ -117,6 +119,11 @@ impl Graph {
     /// was begun with: when this has changed, the round must be begun anew.
     pub fn selected(&self) -> &str {
         self.selection.query()
+    }
+
+    /// The tenant whose tokens we use, once one is known.
+    pub fn tenant(&self) -> Option<&str> {
+        self.inner.tokens.tenant()
     }
 
     /// Gets a token if there is none in service, and does nothing with it: for `doctor` and probes.

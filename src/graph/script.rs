@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Credential, Graph, Settings};
 use crate::clock::Clock;
-use crate::outbound::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Transport};
+use crate::outbound::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Tenant, Transport};
 use crate::random::Random;
 use crate::shutdown::{Shutdown, Tasks};
 use crate::telemetry::Metrics;
@@ -69,6 +69,7 @@ pub fn settings() -> Settings {
         base_url: "https://graph.example.com/v1.0".parse().unwrap(),
         login_url: "https://login.example.com".parse().unwrap(),
         tenant_id: TENANT.to_owned(),
+        tenant: Tenant::default(),
         credential: Credential::Secret {
             client_id: "the-client".to_owned(),
             secret: SecretString::from("s3cret & more"),

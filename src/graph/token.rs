@@ -16,7 +16,7 @@ use super::credential::{Asking, Credential};
 use super::error::{Error, Refusal};
 use super::{Settings, wire};
 use crate::clock::{Clock, later, until};
-use crate::outbound::{Api, HeaderValue, Response, StatusCode, Transport, Url};
+use crate::outbound::{Api, HeaderValue, Response, StatusCode, Tenant, Transport, Url, claim};
 use crate::random::Random;
 use crate::shutdown::Tasks;
 use crate::telemetry::Metrics;
@@ -53,6 +53,7 @@ struct Inner {
     service: Api,
     token_url: Url,
     resource: String,
+    tenant: Tenant,
     clock: Clock,
     random: Random,
     tasks: Tasks,
@@ -118,8 +119,18 @@ impl Tokens {
             .unwrap_or_else(|| service.url([settings.tenant_id.as_str(), "oauth2", "v2.0", "token"]));
         // Each national cloud has its own Graph, and a token for one is worth nothing at another.
         let resource = settings.base_url.origin().ascii_serialization();
-        let state = Mutex::default();
-        Self(Arc::new(Inner { credential, service, token_url, resource, clock, random, tasks, state }))
+        let (tenant, state) = (settings.tenant.clone(), Mutex::default());
+        Self(Arc::new(Inner {
+            credential,
+            service,
+            token_url,
+            resource,
+            tenant,
+            clock,
+            random,
+            tasks,
+            state,
+        }))
     }
 
     /// The token in service; fetched when there is none. One that is soon to expire is renewed in
@@ -162,6 +173,10 @@ impl Tokens {
             self.join(&mut state)
         };
         flight.await
+    }
+
+    pub fn tenant(&self) -> Option<&str> {
+        self.0.tenant.get()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -210,7 +225,7 @@ impl Tokens {
                 Ok(bearer)
             }
             Err(error) => {
-                if matches!(error, Error::Refused(_)) {
+                if matches!(error, Error::Refused(_) | Error::ForeignTenant { .. }) {
                     state.refused = Some((now, error.clone()));
                 }
                 if let Some(held) = state.held.as_mut().filter(|held| now < held.usable_until) {
@@ -227,7 +242,7 @@ impl Tokens {
     }
 
     async fn fetch(&self, now: Timestamp) -> Result<(HeaderValue, Duration), Error> {
-        let Inner { credential, service, token_url, resource, random, .. } = &*self.0;
+        let Inner { credential, service, token_url, resource, tenant, random, .. } = &*self.0;
         let request = credential.request(&Asking { token_url, resource, now, random }).await?;
         let response = service.send(request).await.map_err(|source| Error::outbound(DOING, source))?;
         if response.status != StatusCode::OK {
@@ -238,6 +253,10 @@ impl Tokens {
             serde_json::from_slice(&response.body).map_err(|_| malformed("the answer holds no token"))?;
         if token.access_token.is_empty() {
             return Err(malformed("the token is empty"));
+        }
+        // A managed identity may be of another tenant than the configuration names.
+        if let Some(found) = claim(&token.access_token, "tid").filter(|found| !tenant.is(found)) {
+            return Err(Error::ForeignTenant { found });
         }
         let mut header = HeaderValue::from_str(&format!("Bearer {}", token.access_token))
             .map_err(|_| malformed("the token holds characters that no header may have"))?;

@@ -24,10 +24,10 @@ use crate::domain::user::{Attribute, ScimId};
 use crate::store::{self, Begun};
 use crate::telemetry::{OpLabel, ReasonLabel};
 
-use super::Worker;
 use super::decide::Decided;
 use super::failure::{CXONE, Fault, Stopped};
 use super::look::Look;
+use super::{Tenants, Worker};
 
 /// A target may show an old state for a moment after it said yes.
 const SHOW_AGAIN: Duration = Duration::from_secs(5);
@@ -93,6 +93,7 @@ impl Worker {
             Ok(shown) => {
                 self.running.circuits.reached(CXONE);
                 self.keep_learned().await?;
+                self.keep_tenants().await?;
                 let mut outcome = self.written(job, look, &plan, changes, intent, &shown);
                 if let Settlement::Done { .. } = outcome.settlement {
                     self.end_order(decided, &shown.view.attributes, &mut outcome);
@@ -354,9 +355,20 @@ impl Worker {
 
     /// Remembers what was learned of the target's dialect, so that the next start need not.
     async fn keep_learned(&self) -> Result<(), store::Error> {
-        let learned = serde_json::to_string(&self.cxone.learned()).expect("plain values become JSON");
-        if self.store.memo(super::LEARNED_MEMO).await?.as_deref() != Some(learned.as_str()) {
-            self.store.set_memo(super::LEARNED_MEMO, &learned).await?;
+        self.keep(super::LEARNED_MEMO, &self.cxone.learned()).await
+    }
+
+    /// Remembers whose data this is, so that another tenant is noticed.
+    pub(super) async fn keep_tenants(&self) -> Result<(), store::Error> {
+        let (graph, cxone) = (self.graph.tenant(), self.cxone.tenant());
+        let tenants = Tenants { graph: graph.map(str::to_owned), cxone: cxone.map(str::to_owned) };
+        self.keep(super::TENANTS_MEMO, &tenants).await
+    }
+
+    async fn keep(&self, memo: &'static str, value: &impl serde::Serialize) -> Result<(), store::Error> {
+        let value = serde_json::to_string(value).expect("plain values become JSON");
+        if self.store.memo(memo).await?.as_deref() != Some(value.as_str()) {
+            self.store.set_memo(memo, &value).await?;
         }
         Ok(())
     }

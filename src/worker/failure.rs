@@ -89,9 +89,11 @@ impl From<graph::Error> for Stopped {
         let words = words(&error);
         let (failure, reached) = match &error {
             E::Outbound { source, .. } => sent(source, words),
-            E::Refused(_) | E::Credential(_) | E::Unauthorized { .. } | E::Forbidden { .. } => {
-                (Failure::Outage(words), true)
-            }
+            E::Refused(_)
+            | E::Credential(_)
+            | E::ForeignTenant { .. }
+            | E::Unauthorized { .. }
+            | E::Forbidden { .. } => (Failure::Outage(words), true),
             E::Status { status, .. } => (by_status(*status, words), true),
             E::Malformed { .. } | E::ResyncRequired | E::Interrupted { .. } => {
                 (Failure::Transient(words), true)
@@ -111,7 +113,9 @@ impl From<cxone::Error> for Stopped {
         let words = words(&error);
         let (failure, reached) = match &error {
             E::Outbound(source) => sent(source, words),
-            E::Refused { .. } | E::Unauthorized | E::Forbidden { .. } => (Failure::Outage(words), true),
+            E::Refused { .. } | E::ForeignTenant { .. } | E::Unauthorized | E::Forbidden { .. } => {
+                (Failure::Outage(words), true)
+            }
             E::Conflict { .. } | E::Precondition => (Failure::LookAgain(words), true),
             E::Rejected { .. } => (Failure::Rejected { code: "rejected_by_cxone", error: words }, true),
             E::Status { status, .. } => (by_status(*status, words), true),

@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tracing::{debug, error, info, warn};
 
@@ -66,6 +67,17 @@ const JOBS_AT_ONCE: usize = 128;
 
 /// Under which key the store keeps what was learned of the target's dialect.
 pub const LEARNED_MEMO: &str = "cxone_learned";
+
+/// Under which key the store keeps [`Tenants`].
+pub const TENANTS_MEMO: &str = "tenants";
+
+/// Whose data the store holds, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tenants {
+    pub graph: Option<String>,
+    pub cxone: Option<String>,
+}
 
 /// What the worker is configured to do.
 #[derive(Clone, Debug)]

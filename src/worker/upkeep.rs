@@ -113,7 +113,10 @@ impl Worker {
             async move { worker.do_chore(&entry).await }
         });
         let outcome = match run.await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                self.keep_tenants().await?;
+                outcome
+            }
             Ok(Err(Stopped::Store(error))) => return Err(error),
             Ok(Err(Stopped::By(fault))) => {
                 // A permission that one chore lacks says nothing of what the jobs may do.

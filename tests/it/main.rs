@@ -16,4 +16,5 @@ mod preview;
 mod reload;
 mod scim_server;
 mod simulate;
+mod tenant;
 mod tidy;

@@ -7,7 +7,7 @@ use cxone_sync::cxone::{
 use cxone_sync::domain::queue::Change;
 use cxone_sync::domain::rules::MatchKey;
 use cxone_sync::domain::user::{Attribute, Attributes, Value};
-use cxone_sync::outbound::Transport;
+use cxone_sync::outbound::{Tenant, Transport};
 use cxone_sync::sim::{self, CxoneOptions, CxoneSim};
 use cxone_sync::telemetry::Metrics;
 
@@ -23,6 +23,7 @@ fn stage(dialect: sim::Dialect, choice: DialectChoice) -> (CxoneSim, Cxone) {
             client_secret: sim.options().client_secret.clone().into(),
             scope: None,
         },
+        tenant: Tenant::default(),
         max_connections: 2,
         dialect: choice,
         role_names: vec!["Agent".to_owned(), "Supervisor".to_owned()],

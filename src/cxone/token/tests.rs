@@ -31,7 +31,7 @@ fn endpoint(auth: Auth, answer: impl Fn(usize) -> (u16, String) + Send + Sync + 
         }
     });
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-    let tokens = Arc::new(Tokens::new(auth, transport, clock.clone(), Metrics::new()));
+    let tokens = Arc::new(Tokens::new(auth, Tenant::default(), transport, clock.clone(), Metrics::new()));
     Endpoint { tokens, clock, asked }
 }
 
@@ -59,6 +59,32 @@ fn key_json() -> Auth {
 
 fn token(n: usize, life: u64) -> (u16, String) {
     (200, format!(r#"{{"access_token":"t{n}","token_type":"Bearer","expires_in":{life}}}"#))
+}
+
+/// The same, with an id token of this tenant.
+fn token_of(tenant: &str, n: usize) -> (u16, String) {
+    let claims = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(json!({ "tenantId": tenant }).to_string());
+    (200, format!(r#"{{"access_token":"t{n}","id_token":"e30.{claims}.c2ln","expires_in":3600}}"#))
+}
+
+#[tokio::test]
+async fn a_token_of_another_tenant_is_not_used() {
+    let endpoint = endpoint(key_json(), |n| match n {
+        0 => token_of("one", n),
+        1 => token(n, 3600),
+        2 => token_of("two", n),
+        _ => token_of("One", n),
+    });
+    for expected in ["Bearer t0", "Bearer t1"] {
+        assert_eq!(endpoint.header().await.unwrap(), expected, "where it is not shown, it is taken as it is");
+        endpoint.pass(3600);
+    }
+    let error = endpoint.header().await.unwrap_err();
+    assert!(matches!(&error, Error::ForeignTenant { found } if found == "two"), "{error:?}");
+    assert!(endpoint.header().await.is_err());
+    assert_eq!(endpoint.n_asked(), 3, "not asked again at once");
+    endpoint.pass(31);
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t3");
 }
 
 async fn asked_with(auth: Auth) -> (Option<String>, String, String) {
@@ -239,7 +265,7 @@ fn lives_are_read_as_numbers_or_text_and_bounded() {
     let life = |expires_in: &str| {
         let body = format!(r#"{{"access_token":"t"{expires_in}}}"#);
         let response = Response { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
-        read(&response).unwrap().1.as_secs()
+        read(&response).unwrap().life.as_secs()
     };
     assert_eq!(life(r#","expires_in":"1800""#), 1800);
     assert_eq!(life(r#","expires_in":1800.5"#), 1800);

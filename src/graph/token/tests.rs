@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
 use futures_util::future::join_all;
 
 use super::*;
@@ -45,6 +46,27 @@ async fn many_callers_share_one_request() {
     let answers = join_all((0..50).map(|_| script.graph.sign_in())).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(script.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_token_of_another_directory_is_not_used() {
+    let of = |tenant: &str| {
+        let claims = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"tid":"{tenant}"}}"#));
+        format!("e30.{claims}.c2ln")
+    };
+    let script = script(move |n| token(&of(["one", "two", "two", "One"][n])));
+    ask(&script.graph).await.unwrap();
+    assert_eq!(script.graph.tenant(), Some("one"));
+    script.clock.advance(Duration::from_secs(3600));
+    for _ in 0..2 {
+        let error = ask(&script.graph).await.unwrap_err();
+        assert!(matches!(&error, Error::ForeignTenant { found } if found == "two"), "{error:?}");
+    }
+    assert_eq!(script.logins(), 2, "not asked again at once");
+    script.clock.advance(Duration::from_secs(31));
+    ask(&script.graph).await.unwrap_err();
+    script.clock.advance(Duration::from_secs(31));
+    ask(&script.graph).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
