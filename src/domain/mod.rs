@@ -31,4 +31,5 @@ pub mod scope;
 pub mod undo;
 
 pub mod lint;
+pub mod pulse;
 pub mod simulate;

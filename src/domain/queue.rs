@@ -411,4 +411,11 @@ pub struct Depth {
     pub parked: u64,
     pub held: u64,
     pub oldest_due: Duration,
+    /// Since when the one that has been in its state longest has been in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<Timestamp>,
 }

@@ -7,7 +7,7 @@
 //!
 //! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
 //! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
-//! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `groups`, `rounds`,
+//! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `samples`, `groups`, `rounds`,
 //! `subscriptions`, `meta`), how it looks on disk (`tables`, `record`) and how the
 //! file is opened (`open`, `disk`).
 
@@ -30,6 +30,7 @@ mod links;
 mod log;
 mod meta;
 mod rounds;
+mod samples;
 mod states;
 mod subscriptions;
 
@@ -68,6 +69,7 @@ pub use states::SeenStates;
 use crate::domain::case::{Case, HeldItem, Preapproval, Work};
 use crate::domain::guard::{Budgets, Guarded, Usage};
 use crate::domain::link::Link;
+use crate::domain::pulse::Sample;
 use crate::domain::queue::{
     Chore, ChoreEntry, ChoreOutcome, Depth, Intent, Job, Mark, News, Outcome, Remark, State, Write,
 };
@@ -667,6 +669,16 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<SeenStates>> {
         self.read("reading seen states", move |tx| states::since(tx, since, after, limit)).await
+    }
+
+    /// Keeps how the last minute was, and drops what is older than two days.
+    pub async fn add_sample(&self, sample: Sample) -> Result<()> {
+        self.write("keeping a sample", move |tx| samples::add(tx, &sample)).await
+    }
+
+    /// The samples at or after `since`, oldest first.
+    pub async fn samples(&self, since: Timestamp) -> Result<Vec<Sample>> {
+        self.read("reading the samples", move |tx| samples::since(tx, since)).await
     }
 
     pub async fn memo(&self, key: &str) -> Result<Option<String>> {

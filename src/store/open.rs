@@ -304,6 +304,7 @@ impl Place<'_> {
 fn make_tables(tx: &Writing) -> Result<(), Fault> {
     tx.write(tables::META)?;
     tx.write(tables::MEMOS)?;
+    tx.write(tables::SAMPLES)?;
     tx.write(tables::JOBS)?;
     tx.write(tables::JOB_ORDER)?;
     tx.write(tables::CHORES)?;

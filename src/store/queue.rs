@@ -188,9 +188,12 @@ pub(super) fn depth(tx: &impl Reading, now: Timestamp) -> Result<Depth, Fault> {
     let mut oldest = now;
     for state in State::ALL {
         let (first, last) = job_keys(state);
-        let mut n_jobs = 0;
+        let (mut n_jobs, mut since) = (0, None);
         for entry in order.range::<&JobKey>(&first..=&last)? {
-            let (_, due_at) = entry?;
+            let (key, due_at) = entry?;
+            if n_jobs == 0 {
+                since = timestamp(&key.value()[2..18]);
+            }
             n_jobs += 1;
             if let Some(due_at) = timestamp(due_at.value()) {
                 oldest = oldest.min(due_at);
@@ -199,9 +202,9 @@ pub(super) fn depth(tx: &impl Reading, now: Timestamp) -> Result<Depth, Fault> {
         match state {
             State::Due => depth.due = n_jobs,
             State::Waiting => depth.waiting = n_jobs,
-            State::Running => depth.running = n_jobs,
-            State::Parked => depth.parked = n_jobs,
-            State::Held => depth.held = n_jobs,
+            State::Running => (depth.running, depth.running_since) = (n_jobs, since),
+            State::Parked => (depth.parked, depth.parked_since) = (n_jobs, since),
+            State::Held => (depth.held, depth.held_since) = (n_jobs, since),
         }
     }
     depth.oldest_due = now.duration_since(oldest).try_into().unwrap_or_default();

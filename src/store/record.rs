@@ -13,6 +13,7 @@ use super::error::Fault;
 use crate::domain::case::{Case, Preapproval};
 use crate::domain::evidence::RemovedReason;
 use crate::domain::link::Link;
+use crate::domain::pulse::Sample;
 use crate::domain::queue::{ChoreEntry, Intent, Job, Mark, News, Reason, Remark, Write, WriteResult, Wrote};
 use crate::domain::seen::SeenState;
 use crate::domain::subscription::Subscription;
@@ -213,6 +214,7 @@ macro_rules! records {
 records! {
     JobRecord => "job",
     ChoreRecord => "chore",
+    Sample => "sample",
     JournalRecord => "journal record",
     Link => "link",
     GroupRecord => "group",

@@ -71,6 +71,9 @@ pub(super) const STATES: Definition<&StateKey, &[u8]> = TableDefinition::new("st
 /// `time · user · time of the state`: when to see whether a state is still needed.
 pub(super) const STATE_ENDS: Definition<&[u8; 48], &[u8]> = TableDefinition::new("state_ends");
 
+/// Time → `Sample`
+pub(super) const SAMPLES: Definition<&Instant, &[u8]> = TableDefinition::new("samples");
+
 /// Keys of [`META`].
 pub(super) mod meta {
     pub const SCHEMA: &[u8] = b"schema";

@@ -9,10 +9,12 @@ mod orders;
 mod record;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::operations::Whom;
@@ -23,6 +25,7 @@ use super::wire::{
 };
 use crate::domain::case::Observed;
 use crate::domain::evidence::Evidence;
+use crate::domain::pulse;
 use crate::domain::queue::{self, Mark, Reason};
 use crate::domain::user::{Attribute, UserId};
 use crate::store::Replay;
@@ -51,6 +54,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/reload", post(reload))
         .route("/lint", post(lint))
         .route("/observed", get(observed))
+        .route("/pulse", get(pulse))
         .route("/explain/{user}", get(explain))
         .route("/adopt", post(adopt))
         .route("/subscriptions", get(subscriptions).post(subscribe))
@@ -230,6 +234,22 @@ async fn observed(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Value>
         }));
     }
     Ok(Json(json!({ "plans": plans, "next": next })))
+}
+
+/// How it was lately, in stretches of equal length.
+async fn pulse(State(ours): Ours, RawQuery(query): RawQuery) -> Answer<Value> {
+    const POINTS: u32 = 96;
+    let query = Query::read(query.as_deref(), &["hours"])?;
+    let hours = query.get::<u32>("hours", "a number of hours")?.unwrap_or(24);
+    if !(1..=48).contains(&hours) {
+        return Err(ApiError::invalid("hours must be 1 to 48: older samples are not kept"));
+    }
+    let (now, span) = (ours.clock.now(), Duration::from_secs(u64::from(hours) * 3600));
+    let step = span / POINTS;
+    let since = now.checked_sub(span).unwrap_or(Timestamp::MIN);
+    let samples = ours.store.samples(since).await?;
+    let points = pulse::curve(&samples, now, step, POINTS as usize);
+    Ok(Json(json!({ "stepSeconds": step.as_secs(), "points": points })))
 }
 
 async fn explain(State(ours): Ours, Path(user): Path<String>, RawQuery(query): RawQuery) -> Answer<Value> {

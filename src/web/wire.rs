@@ -256,12 +256,28 @@ pub struct QueueDepth {
     pub parked: u64,
     pub held: u64,
     pub oldest_due_seconds: f64,
+    /// Since when the one longest in its state has been in it.
+    pub running_since: Option<Timestamp>,
+    pub parked_since: Option<Timestamp>,
+    pub held_since: Option<Timestamp>,
 }
 
 impl From<Depth> for QueueDepth {
     fn from(depth: Depth) -> Self {
-        let Depth { due, waiting, running, parked, held, oldest_due } = depth;
-        Self { due, waiting, running, parked, held, oldest_due_seconds: oldest_due.as_secs_f64() }
+        let Depth { due, waiting, running, parked, held, oldest_due, .. } = depth;
+        let Depth { running_since, parked_since, held_since, .. } = depth;
+        let oldest_due_seconds = oldest_due.as_secs_f64();
+        Self {
+            due,
+            waiting,
+            running,
+            parked,
+            held,
+            oldest_due_seconds,
+            running_since,
+            parked_since,
+            held_since,
+        }
     }
 }
 

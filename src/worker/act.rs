@@ -321,7 +321,7 @@ impl Worker {
         write.shown = differing.iter().filter_map(shows).collect();
         if ignored.is_empty() {
             self.metrics.operations.get_or_create(&OpLabel::of(operation.name())).inc();
-            self.metrics.event_lag.observe(Duration::from_millis(write.lag_ms).as_secs_f64());
+            self.confirmed_after(Duration::from_millis(write.lag_ms));
             info!(
                 user.id = %job.user, job.reason = %job.reason, plan.kind = operation.name(),
                 job.attempt = job.attempts, duration_ms = write.lag_ms, "{} of user {} done", operation.name(), job.user

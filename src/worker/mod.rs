@@ -49,6 +49,7 @@ use tracing::{debug, error, info, warn};
 use crate::clock::Clock;
 use crate::cxone::Cxone;
 use crate::domain::guard::Budgets;
+use crate::domain::pulse::Lags;
 use crate::domain::queue::{Job, Outcome, Settlement};
 use crate::domain::rules::Rules;
 use crate::graph::Graph;
@@ -135,6 +136,8 @@ struct Running {
     emptied: groups::Emptied,
     rounds: rounds::Locks,
     guard_clock: time::GuardClock,
+    /// Of what was confirmed since the last sample.
+    lags: std::sync::Mutex<Lags>,
     accounts: accounts::Accounts,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,

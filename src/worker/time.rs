@@ -1,5 +1,5 @@
 //! Two clocks: the guard's, which only runs while the service does, and the one on the wall, which
-//! somebody may set.
+//! somebody may set. And what is kept of every minute, for the curves.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tracing::warn;
 
 use super::Worker;
 use crate::clock::until;
+use crate::domain::pulse::Sample;
 use crate::store;
 
-/// How often the clocks are written down. What runs between that and a crash does not count.
+/// How often the clocks and a sample are written down. What runs between that and a crash does not count.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 /// The latest time that the wall clock was seen to show.
 const WALL_CLOCK_MEMO: &str = "wall_clock";
@@ -39,8 +40,22 @@ impl Worker {
             }
             let run = self.guard_clock().await?;
             self.store.run_guard_clock(run).await?;
+            self.keep_sample().await?;
         }
         Ok(())
+    }
+
+    /// A change is in CXone so long after its first news.
+    pub(super) fn confirmed_after(&self, lag: Duration) {
+        self.metrics.event_lag.observe(lag.as_secs_f64());
+        self.running.lags.lock().expect("no panic while the lags are held").add(lag);
+    }
+
+    async fn keep_sample(&self) -> Result<(), store::Error> {
+        let at = self.clock.now();
+        let depth = self.store.depth(at).await?;
+        let lags = std::mem::take(&mut *self.running.lags.lock().expect("no panic while the lags are held"));
+        self.store.add_sample(Sample { at, depth, lags }).await
     }
 
     /// What was put off until a time of the wall clock would wait for as long as it is set back.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::support::*;
 use crate::domain::link::{Baseline, Link};
-use crate::domain::queue::{LinkChange, Outcome, Reason};
+use crate::domain::pulse::{Lags, Sample};
+use crate::domain::queue::{Depth, LinkChange, Outcome, Reason};
 use crate::domain::subscription::{Resource, Subscription};
 use crate::domain::user::{Attribute, ScimId, Value};
 use crate::store::{Adoption, PageNext, PageOutcome, PageRecord, Round, Store};
@@ -260,4 +263,22 @@ async fn subscriptions_and_memos_are_kept() {
     assert_eq!(store.subscriptions().await.unwrap(), [renewed]);
     assert_eq!(store.memo("dialect").await.unwrap().as_deref(), Some("cxone"));
     assert_eq!(store.memo("other").await.unwrap(), None);
+}
+
+fn sample(second: i64) -> Sample {
+    Sample { at: at(second), depth: Depth { due: 3, ..Depth::default() }, lags: Lags::default() }
+}
+
+#[tokio::test]
+async fn two_days_of_samples_are_kept() {
+    const DAY: i64 = 86_400;
+    let store = fresh();
+    for second in [0, 60, 2 * DAY + 30] {
+        store.add_sample(sample(second)).await.unwrap();
+    }
+    assert_eq!(store.samples(Timestamp::MIN).await.unwrap(), [sample(60), sample(2 * DAY + 30)]);
+    assert_eq!(store.samples(at(61)).await.unwrap(), [sample(2 * DAY + 30)]);
+    // The clock was set back: what seems to come from the future goes.
+    store.add_sample(sample(120)).await.unwrap();
+    assert_eq!(store.samples(Timestamp::MIN).await.unwrap(), [sample(60), sample(120)]);
 }

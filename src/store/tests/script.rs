@@ -52,6 +52,7 @@ pub fn content(store: &Store) -> Result<Content, Error> {
         collect(tx, "preapproved", tables::PREAPPROVED, &mut rows)?;
         collect(tx, "states", tables::STATES, &mut rows)?;
         collect(tx, "state_ends", tables::STATE_ENDS, &mut rows)?;
+        collect(tx, "samples", tables::SAMPLES, &mut rows)?;
         let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
         rows.push(("folded", Vec::new(), folded.to_be_bytes().into()));
         Ok(rows)

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::clock::Clock;
+use crate::domain::pulse::{Lags, Sample};
 use crate::domain::queue::{Job, State as JobState};
 use crate::outbound::{Api, Method, Request, Response, Transport, Url};
 use crate::random::Random;
@@ -434,4 +434,20 @@ async fn a_body_that_is_too_large_is_not_read() {
     let admin = Admin::new();
     let answer = admin.post("sync", json!({ "user": "x".repeat(2 << 20) })).await;
     assert_eq!(answer.0, 413);
+}
+
+#[tokio::test]
+async fn the_pulse_shows_the_last_hours() {
+    let admin = Admin::new();
+    let mut lags = Lags::default();
+    lags.add(Duration::from_millis(200));
+    let depth = admin.store.depth(admin.now).await.unwrap();
+    admin.store.add_sample(Sample { at: admin.now, depth, lags }).await.unwrap();
+    let (status, pulse) = admin.get("pulse").await;
+    assert_eq!((status, &pulse["stepSeconds"]), (200, &json!(900)));
+    let points = pulse["points"].as_array().unwrap();
+    assert_eq!((points.len(), &points[95]["n"], &points[95]["open"]), (96, &json!(1), &json!(0)));
+    assert_eq!(points[94]["open"], Value::Null, "it did not run then");
+    assert_eq!(admin.get("pulse?hours=48").await.1["stepSeconds"], 1800);
+    assert!(message(&admin.get("pulse?hours=49").await).contains("1 to 48"));
 }
