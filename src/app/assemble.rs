@@ -108,6 +108,7 @@ impl App {
                 metrics: metrics.clone(),
                 clock: clock.clone(),
                 random: random.clone(),
+                shutdown: shutdown.clone(),
                 access,
             })
         };

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::clock::until;
 use crate::cxone::Search;
 use crate::domain::case::Preapproval;
+use crate::domain::guard::Spend;
 use crate::domain::observed::Observed;
 use crate::domain::queue::Chore;
 use crate::domain::retry::Failure;
@@ -63,7 +64,7 @@ pub async fn answer_all(
                 }
                 Operation::Lint { reply } => (worker.lint().await.map_err(failed), reply),
                 Operation::Reload { reply } => (configured.reload(&worker).await, reply),
-                Operation::Status { reply } => (Ok(status(&worker)), reply),
+                Operation::Status { reply } => (status(&worker).await, reply),
             };
             // The asker may have gone; the work is done all the same.
             reply.send(answer).ok();
@@ -255,14 +256,16 @@ async fn sync_all(worker: &Worker) -> Answer {
     Ok(json!({ "scheduled": "fullCompare" }))
 }
 
-fn status(worker: &Worker) -> Json {
+async fn status(worker: &Worker) -> Answer {
     let gate = |closed: Option<Timestamp>| json!(closed);
     let circuits: serde_json::Map<String, Json> =
         worker.circuits().into_iter().map(|(api, state)| (api.to_owned(), json!(state))).collect();
-    json!({
+    let guard = worker.guard_json(&Spend::default()).await.map_err(|error| failed(error.into()))?;
+    Ok(json!({
         "mode": if worker.settings.observe { "observe" } else { "write" },
         "circuits": circuits,
         "closedUntil": { "graph": gate(worker.graph.closed_until()), "cxone": gate(worker.cxone.closed_until()) },
         "cxone": { "concurrency": worker.cxone.concurrency(), "learned": worker.cxone.learned() },
-    })
+        "guard": guard,
+    }))
 }

@@ -120,28 +120,48 @@ impl Spend {
     }
 }
 
-/// Which bound `n` more would break, as a sentence for an operator; `None` when there is room.
-pub fn over(guarded: Guarded, budget: &Budget, usage: &Usage, n: u64) -> Option<String> {
+/// One bound of a budget, and how much of it is used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bound {
+    /// Its key in the configuration, such as `per_hour`.
+    pub name: String,
+    /// `hour` or `day`.
+    pub window: String,
+    pub used: u64,
+    pub limit: u64,
+    /// Of a share of the linked users: how many percent. `limit` is what that comes to.
+    pub percent: Option<f64>,
+}
+
+/// The bounds that apply, and how they stand.
+pub fn bounds(budget: &Budget, usage: &Usage) -> Vec<Bound> {
     let percent_of = |percent: f64| ((usage.linked_users as f64 * percent / 100.0).floor() as u64).max(1);
-    let bounds = [
-        ("per_hour", budget.per_hour.map(|bound| (bound, None)), "hour", usage.last_hour),
-        ("per_day", budget.per_day.map(|bound| (bound, None)), "day", usage.last_day),
+    let fixed = |bound: Option<u64>| bound.map(|bound| (bound, None));
+    [
+        ("per_hour", fixed(budget.per_hour), "hour", usage.last_hour),
+        ("per_day", fixed(budget.per_day), "day", usage.last_day),
         ("percent_per_hour", share(budget.percent_per_hour, percent_of), "hour", usage.last_hour),
         ("percent_per_day", share(budget.percent_per_day, percent_of), "day", usage.last_day),
-    ];
-    for (name, bound, window, used) in bounds {
-        let Some((bound, percent)) = bound else { continue };
-        if used.saturating_add(n) <= bound {
-            continue;
-        }
-        let is = match percent {
-            None => format!("{bound}"),
-            Some(percent) => format!("{percent}, which is {bound} of {} users", usage.linked_users),
-        };
-        let (words, name_of) = (guarded.words(), guarded.name());
-        return Some(format!("{used} {words} in the last {window}; guard.{name_of}.{name} is {is}"));
-    }
-    None
+    ]
+    .into_iter()
+    .filter_map(|(name, bound, window, used)| {
+        let (limit, percent) = bound?;
+        Some(Bound { name: name.to_owned(), window: window.to_owned(), used, limit, percent })
+    })
+    .collect()
+}
+
+/// Which bound `n` more would break, as a sentence for an operator; `None` when there is room.
+pub fn over(guarded: Guarded, budget: &Budget, usage: &Usage, n: u64) -> Option<String> {
+    let broken = |bound: &Bound| bound.used.saturating_add(n) > bound.limit;
+    let Bound { name, window, used, limit, percent } = bounds(budget, usage).into_iter().find(broken)?;
+    let is = match percent {
+        None => format!("{limit}"),
+        Some(percent) => format!("{percent}, which is {limit} of {} users", usage.linked_users),
+    };
+    let (words, name_of) = (guarded.words(), guarded.name());
+    Some(format!("{used} {words} in the last {window}; guard.{name_of}.{name} is {is}"))
 }
 
 /// A percentage as a number of users; 100 and more is no bound.

@@ -79,7 +79,7 @@ fn by(ours: &PrivateState, asked: Option<String>) -> Result<String, ApiError> {
 }
 
 /// The name people know a user by, as far as the store has it.
-async fn name_of(ours: &PrivateState, user: UserId) -> Result<Option<String>, ApiError> {
+pub async fn name_of(ours: &PrivateState, user: UserId) -> Result<Option<String>, ApiError> {
     let Some(link) = ours.store.link(user).await? else { return Ok(None) };
     let known = link.baseline.get(&Attribute::UserName);
     let name = known.and_then(|known| known.target.as_ref().or(known.source.as_ref()));

@@ -2,7 +2,7 @@
 //! health and metrics.
 //!
 //! With `sim`, the only module that names axum. `listener` brings connections, `webhook` and
-//! `private` are the two routers, `api` has the handlers of the admin API and `operations` the way
+//! `private` are the two routers, `api` has the handlers of the admin API, `dashboard` the pages, and `operations` the way
 //! from there to what needs Graph, CXone or the worker.
 
 pub mod listener;
@@ -13,6 +13,7 @@ pub mod private;
 
 mod api;
 mod body;
+mod dashboard;
 mod handshake;
 mod wire;
 

@@ -2,8 +2,8 @@
 //!
 //! Nothing here is reachable from the public listener. Over TCP every request names a host we know
 //! (DNS rebinding), carries the admin token (but for health and metrics) and does not come from a
-//! page of somebody else. There is no CORS and no cookie, so a browser cannot be made to act for an
-//! operator.
+//! page of somebody else. There is no CORS, and the cookie of the dashboard opens nothing but the
+//! dashboard, so a browser cannot be made to act for an operator.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::api;
+use super::dashboard::{self, Dashboard};
 use super::operations::Operations;
 use super::wire::{ApiError, RoundStatus, Status, SubscriptionStatus};
 use crate::clock::{Clock, until};
@@ -29,6 +30,7 @@ use crate::domain::guard::Guarded;
 use crate::domain::queue::State as JobState;
 use crate::domain::subscription::Resource;
 use crate::random::Random;
+use crate::shutdown::Shutdown;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, ReasonLabel, ResourceLabel, StateLabel};
 
@@ -40,6 +42,7 @@ pub struct PrivateState {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub random: Random,
+    pub shutdown: Shutdown,
     pub access: Access,
 }
 
@@ -50,6 +53,8 @@ pub enum Access {
     Local,
     /// Whoever reaches it: the call is made in this process, and no service runs.
     Offline,
+    /// Whoever is signed in to the dashboard, which asks in this process.
+    Dashboard,
     /// Whoever has the token. `hosts` are names and addresses, without a port, by which the listener
     /// is called; loopback names always are.
     Token { token: SecretString, hosts: Vec<String> },
@@ -61,14 +66,30 @@ impl Access {
         match self {
             Self::Local => "socket",
             Self::Offline => "offline",
+            Self::Dashboard => "dashboard",
             Self::Token { .. } => "token",
         }
     }
 }
 
-/// Everything a private listener answers.
+/// Everything a private listener answers. Over TCP that is the dashboard too: browsers do not use
+/// sockets of files.
 pub fn private_router(state: PrivateState) -> Router {
-    let guard = Arc::new(Guard::new(&state.access));
+    let entry = Arc::new(Entry::new(&state.access));
+    let has_pages = matches!(state.access, Access::Token { .. });
+    let pages = has_pages.then(|| {
+        let inner = PrivateState { access: Access::Dashboard, ..state.clone() };
+        let api = answering(inner.clone(), Arc::new(Entry::new(&inner.access)));
+        dashboard::router(Dashboard::new(Arc::new(inner), api, entry.clone()))
+    });
+    let router = answering(state, entry);
+    match pages {
+        Some(pages) => router.merge(pages),
+        None => router,
+    }
+}
+
+fn answering(state: PrivateState, entry: Arc<Entry>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -80,22 +101,24 @@ pub fn private_router(state: PrivateState) -> Router {
             let message = "this cannot be done here with this method";
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
-        .layer(from_fn_with_state(guard, enter))
+        .layer(from_fn_with_state(entry, enter))
         .with_state(Arc::new(state))
 }
 
 /// What a request must show, ready to be compared.
-struct Guard(Option<Credentials>);
+#[derive(Debug)]
+pub struct Entry(Option<Credentials>);
 
+#[derive(Debug)]
 struct Credentials {
     token: [u8; 32],
     hosts: Vec<String>,
 }
 
-impl Guard {
-    fn new(access: &Access) -> Self {
+impl Entry {
+    pub fn new(access: &Access) -> Self {
         Self(match access {
-            Access::Local | Access::Offline => None,
+            Access::Local | Access::Offline | Access::Dashboard => None,
             Access::Token { token, hosts } => Some(Credentials {
                 token: digest(token.expose_secret()),
                 hosts: hosts.iter().map(|host| bare(host)).collect(),
@@ -103,14 +126,25 @@ impl Guard {
         })
     }
 
-    fn check(&self, request: &Request) -> Result<(), ApiError> {
-        let headers = request.headers();
-        if let Some(credentials) = &self.0
-            && !host(request).is_some_and(|host| credentials.knows(&host))
-        {
-            let message = "this host name is not served here; see service.private_listen";
-            return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message));
+    /// Whether it is us who were called, and not a name that somebody pointed here.
+    pub fn check_host(&self, request: &Request) -> Result<(), ApiError> {
+        match &self.0 {
+            Some(credentials) if !host(request).is_some_and(|host| credentials.knows(&host)) => {
+                let message = "this host name is not served here; see service.private_listen";
+                Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Whether this is the admin token.
+    pub fn admits(&self, token: &SecretString) -> bool {
+        self.0.as_ref().is_some_and(|credentials| credentials.is(token.expose_secret()))
+    }
+
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        self.check_host(request)?;
+        let headers = request.headers();
         if headers.contains_key(header::ORIGIN) || is_foreign_fetch(headers) {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", "not for web pages"));
         }
@@ -146,6 +180,10 @@ impl Credentials {
         let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return false;
         };
+        self.is(token)
+    }
+
+    fn is(&self, token: &str) -> bool {
         !token.is_empty() && bool::from(digest(token).ct_eq(&self.token))
     }
 }
@@ -156,7 +194,7 @@ fn digest(text: &str) -> [u8; 32] {
 
 /// The one host a request names: that of its target if it has one, else of the header (RFC 9112,
 /// 3.2.2).
-fn host(request: &Request) -> Option<String> {
+pub fn host(request: &Request) -> Option<String> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let header = match (named.next(), named.next()) {
         (Some(_), Some(_)) => return None,
@@ -184,8 +222,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-async fn enter(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut answer = match guard.check(&request) {
+async fn enter(State(entry): State<Arc<Entry>>, request: Request, next: Next) -> Response {
+    let mut answer = match entry.check(&request) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };

@@ -318,6 +318,7 @@ pub struct RoundStatus {
 }
 
 /// The parameters of a query string, each known by name, given once, and absent when empty.
+#[derive(Default)]
 pub struct Query(BTreeMap<String, String>);
 
 impl Query {

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cxone::{Draft, Intent};
 use crate::domain::evidence::Evidence;
-use crate::domain::guard::{Guarded, Spend, over};
+use crate::domain::guard::{Guarded, Spend, bounds, over};
 use crate::domain::observed::Observed;
 use crate::domain::plan::{Action, Plan, Target};
 use crate::domain::user::{GroupId, UserId};
@@ -60,7 +60,8 @@ impl Worker {
             guard.insert(
                 guarded.name().to_owned(),
                 json!({ "planned": n, "lastHour": usage.last_hour, "lastDay": usage.last_day,
-                    "linkedUsers": usage.linked_users, "budget": budget, "over": over }),
+                    "linkedUsers": usage.linked_users, "budget": budget, "over": over,
+                    "bounds": bounds(budget, &usage) }),
             );
         }
         Ok(Json::Object(guard))

@@ -10,6 +10,7 @@ use crate::domain::pulse::{Lags, Sample};
 use crate::domain::queue::{Job, State as JobState};
 use crate::outbound::{Api, Method, Request, Response, Transport, Url};
 use crate::random::Random;
+use crate::shutdown::Shutdown;
 use crate::store::{Options, Store};
 use crate::telemetry::Metrics;
 use crate::web::operations::{Operation, OperationError, Operations};
@@ -47,6 +48,7 @@ impl Admin {
             metrics: metrics.clone(),
             clock: clock.clone(),
             random,
+            shutdown: Shutdown::new(),
             access,
         };
         let transport = Transport::in_process(in_process(private_router(state)));

@@ -43,8 +43,15 @@ impl Private {
         };
         let store = Store::open(options, clock.now(), metrics.clone()).unwrap();
         let random = Random::seeded(1);
-        let state =
-            PrivateState { store: store.clone(), operations, metrics, clock: clock.clone(), random, access };
+        let state = PrivateState {
+            store: store.clone(),
+            operations,
+            metrics,
+            clock: clock.clone(),
+            random,
+            shutdown: Shutdown::new(),
+            access,
+        };
         Self { router: private_router(state), store, clock, _directory: directory }
     }
 
@@ -190,7 +197,7 @@ async fn health_and_metrics_need_no_token_and_all_else_does() {
         ("/api/v1/nothing", 401),
         ("/nothing", 401),
         ("/livez/", 401),
-        ("/", 401),
+        ("/", 303),
     ] {
         let (status, headers, body) = private.send(request("GET", path, &host, "")).await;
         assert_eq!(status, expected, "{path}");
