@@ -5,6 +5,7 @@ mod stage;
 
 mod adopt;
 mod commands;
+mod dashboard;
 mod demo;
 mod flow;
 mod kill;

@@ -71,7 +71,10 @@ impl Visit {
         // What is asked for wrongly is not asked for.
         let query = Query::read(uri.query(), &known).unwrap_or_default();
         let live = query.text("live").is_some();
-        let here = local(uri.path_and_query().map(|path| path.as_str())).to_owned();
+        let pairs = uri.query().unwrap_or_default().split('&');
+        let pairs: Vec<&str> = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("live=")).collect();
+        let query_of = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+        let here = local(Some(&format!("{}{query_of}", uri.path()))).to_owned();
         let who = ours.signed_in(request.headers(), live, &here)?;
         let now = ours.ours.clock.now();
         Ok(Self { ours, who, query, here, live, now })

@@ -251,6 +251,9 @@ async fn a_parked_job_is_filtered_tried_again_and_gone() {
         "{page}"
     );
     assert!(!browser.get("/queue?state=held").await.text.contains("data-user"));
+    // What a script brings in leads back to the page, not to the script's view of it.
+    let live = browser.get("/queue?state=parked&live=1").await.text;
+    assert!(live.contains("value=\"/queue?state=parked\"") && !live.contains("live=1"), "{live}");
     let answer = browser.act("retry", &format!("user={ANA}&back=%2Fqueue%3Fstate%3Dparked")).await;
     assert_eq!((answer.status, answer.location()), (303, "/queue?state=parked"));
     let after = browser.get("/queue?state=parked").await.text;

@@ -190,7 +190,7 @@ fn plot(points: &[Point], now: Timestamp) -> Plot {
         rows,
         n,
         words: last.map_or_else(
-            || "nothing was written in the last 24 hours".to_owned(),
+            || "nothing was written, up to a minute ago".to_owned(),
             |last| {
                 format!(
                     "{n} writes; lately half within {}, 95 % within {}",
