@@ -198,6 +198,8 @@ pub struct Sync {
     pub mode: Mode,
     /// At least a second, less than the 7 days a delta link lives.
     pub poll_interval: Duration,
+    /// At least a second, at most `poll_interval`.
+    pub poll_interval_min: Duration,
     pub full_compare_interval: Duration,
     /// Zero: no second look.
     pub recheck_after: Duration,

@@ -109,6 +109,7 @@ impl App {
                 clock: clock.clone(),
                 random: random.clone(),
                 shutdown: shutdown.clone(),
+                budgets: worker.budgets(),
                 access,
             })
         };
@@ -264,6 +265,7 @@ pub fn worker_settings(
         recheck_after: sync.recheck_after,
         burst_threshold: sync.burst_threshold,
         poll_interval: sync.poll_interval,
+        poll_interval_min: sync.poll_interval_min,
         full_compare_interval: sync.full_compare_interval,
         trust_baseline_for,
         observe: sync.mode == Mode::Observe,

@@ -266,6 +266,7 @@ fn fixed(add: &mut Add<'_>) {
     add("sync.create", Kind::Flag, Some("true"), "Create users that CXone does not have");
     add("sync.on_delete", Kind::Choice(&["deactivate", "ignore"]), Some(r#""deactivate""#), "What becomes of users deleted in Entra");
     add("sync.poll_interval", Kind::Duration(1, 7 * DAY_S, "Graph forgets a delta link after 7 days"), Some(r#""15m""#), "How often the delta poll looks for what was missed");
+    add("sync.poll_interval_min", Kind::Duration(1, 7 * DAY_S, "Graph forgets a delta link after 7 days"), Some(r#""2m""#), "How often it looks while notifications get lost; at most poll_interval");
     add("sync.full_compare_interval", Kind::Duration(1, YEAR_S, ""), Some(r#""24h""#), "How often every user is looked at");
     add("sync.recheck_after", Kind::Duration(0, DAY_S, "a later look would not be about the same news"), Some(r#""60s""#), "When a notification that found nothing to do is looked at again");
     add("sync.max_attempts", Kind::Number(1, 1000, "then a job is parked"), Some("12"), "How often a job is tried");

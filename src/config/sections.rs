@@ -1,11 +1,13 @@
 //! The sections that need nothing from each other.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::domain::guard::{Budget, Budgets, Guarded};
 use crate::telemetry::LogFormat;
 
 use super::settings::Settings;
+use super::units::duration_text;
 use super::{Guard, Log, Mode, Retention, Service, Store, Sync, Tls};
 
 pub fn service(settings: &mut Settings) -> Service {
@@ -80,6 +82,7 @@ pub fn sync(settings: &mut Settings) -> Sync {
         _ => Mode::Write,
     };
     let poll_interval = settings.duration("sync.poll_interval");
+    let poll_interval_min = poll_interval_min(settings, poll_interval);
     let full_compare_interval = settings.duration("sync.full_compare_interval");
     if full_compare_interval < poll_interval {
         let what =
@@ -89,11 +92,29 @@ pub fn sync(settings: &mut Settings) -> Sync {
     Sync {
         mode,
         poll_interval,
+        poll_interval_min,
         full_compare_interval,
         recheck_after: settings.duration("sync.recheck_after"),
         max_attempts: u32::try_from(settings.count("sync.max_attempts")).expect("the limit fits"),
         burst_threshold: settings.count("sync.burst_threshold"),
     }
+}
+
+/// A poll that is more frequent than the default follows it.
+fn poll_interval_min(settings: &mut Settings, poll_interval: Duration) -> Duration {
+    const PATH: &str = "sync.poll_interval_min";
+    let least = settings.duration(PATH);
+    if least <= poll_interval {
+        return least;
+    }
+    if settings.given(PATH).is_some() {
+        let most = duration_text(poll_interval);
+        let what = format!("{PATH} is longer than sync.poll_interval, which is {most}");
+        settings.problem(PATH, what, format!("write {most} or less: it is for when notifications get lost"));
+    } else {
+        settings.follow(PATH, &duration_text(poll_interval), "sync.poll_interval");
+    }
+    poll_interval
 }
 
 pub fn guard(settings: &Settings) -> Guard {

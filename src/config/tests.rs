@@ -114,6 +114,7 @@ fn the_least_configuration_has_the_documented_defaults() {
         Sync {
             mode: Mode::Write,
             poll_interval: Duration::from_secs(900),
+            poll_interval_min: Duration::from_secs(120),
             full_compare_interval: Duration::from_secs(86_400),
             recheck_after: Duration::from_secs(60),
             max_attempts: 12,

@@ -164,6 +164,17 @@ pub fn over(guarded: Guarded, budget: &Budget, usage: &Usage, n: u64) -> Option<
     Some(format!("{used} {words} in the last {window}; guard.{name_of}.{name} is {is}"))
 }
 
+/// Over what the budgets slide, as [`Bound::window`] has it.
+pub const WINDOWS: [&str; 2] = ["hour", "day"];
+
+/// The share of the tightest bound of a window that is used up: from 0 on, and 1 when nothing more
+/// passes. `None` when the window has no bound.
+pub fn used(budget: &Budget, usage: &Usage, window: &str) -> Option<f64> {
+    let of_window = bounds(budget, usage).into_iter().filter(|bound| bound.window == window);
+    let Bound { used, limit, .. } = of_window.min_by_key(|bound| bound.limit)?;
+    Some(if limit == 0 { 1.0 } else { used as f64 / limit as f64 })
+}
+
 /// A percentage as a number of users; 100 and more is no bound.
 fn share(percent: Option<f64>, of: impl Fn(f64) -> u64) -> Option<(u64, Option<f64>)> {
     percent.filter(|percent| *percent < 100.0).map(|percent| (of(percent), Some(percent)))

@@ -20,6 +20,7 @@ pub mod rules;
 pub mod adopt;
 pub mod codes;
 pub mod conflict;
+pub mod coverage;
 pub mod digest;
 pub mod drift;
 pub mod guard;

@@ -204,6 +204,17 @@ pub(super) fn broken_off(record: JobRecord) -> JobRecord {
     JobRecord { job, since_claim: None }
 }
 
+/// Whether a job is due that was not.
+pub(super) fn is_added(before: Option<&Job>, after: &Job) -> bool {
+    after.state == State::Due && before.is_none_or(|before| before.state != State::Due)
+}
+
+/// Whether a run has ended with the wish for another. A second look at what went well is none.
+pub(super) fn is_retried(before: Option<&Job>, after: &Job) -> bool {
+    let ran = before.is_some_and(|before| before.state == State::Running);
+    ran && after.state == State::Waiting && after.last_error.is_some()
+}
+
 /// The job by a wall clock that was set back to `now`.
 pub(super) fn set_back(mut record: JobRecord, by: Duration, now: Timestamp) -> JobRecord {
     let job = &mut record.job;

@@ -4,7 +4,7 @@
 //! turns the records into marks and chores later, a bounded step at a time, and moves a watermark in
 //! the same commit. Mark lists too long for one commit take the same road.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -79,11 +79,38 @@ pub(super) fn fold(tx: &Writing, now: Timestamp) -> Result<(), Fault> {
     if last == folded {
         return Ok(());
     }
+    let parts = || records.iter().flat_map(|record| &record.parts);
+    let told_at = parts().filter_map(news_at).chain(folded_news(tx)?).max();
+    if let Some(at) = told_at {
+        facts::set_text(tx, meta::LAST_NEWS, &at.to_string())?;
+    }
     let parts = records.into_iter().flat_map(|record| record.parts);
     parts.into_iter().try_for_each(|part| fold_part(tx, part, now))?;
     facts::set_number(tx, meta::FOLDED, last)?;
     tx.announce();
     Ok(())
+}
+
+fn news_at(part: &Part) -> Option<Timestamp> {
+    match part {
+        Part::News { at, .. } => Some(*at),
+        Part::Marks { .. } => None,
+    }
+}
+
+fn folded_news(tx: &impl Reading) -> Result<Option<Timestamp>, Fault> {
+    Ok(facts::text(tx, meta::LAST_NEWS)?.and_then(|at| at.parse().ok()))
+}
+
+/// When the last notification came. Of what is not folded yet only the last records are looked at.
+pub(super) fn last_news(tx: &impl Reading) -> Result<Option<Timestamp>, Fault> {
+    let folded = facts::number(tx, meta::FOLDED)?;
+    let mut latest = folded_news(tx)?;
+    for entry in tx.read(JOURNAL)?.range(folded + 1..)?.rev().take(PAGE) {
+        let record: JournalRecord = decode(entry?.1.value())?;
+        latest = latest.max(record.parts.iter().filter_map(news_at).max());
+    }
+    Ok(latest)
 }
 
 fn n_items_in(part: &Part) -> usize {
@@ -202,6 +229,29 @@ pub(super) fn news_of(
         }
     }
     Ok(told)
+}
+
+/// Those of the users of whom a notification has come since then, folded or not.
+pub(super) fn announced_since(
+    tx: &impl Reading,
+    since: Timestamp,
+    users: &BTreeSet<UserId>,
+) -> Result<BTreeSet<UserId>, Fault> {
+    let mut announced = BTreeSet::new();
+    for entry in tx.read(JOURNAL)?.iter()?.rev() {
+        let parts = decode::<JournalRecord>(entry?.1.value())?.parts;
+        if announced.len() == users.len() || parts.iter().all(|part| part.at() < since) {
+            break;
+        }
+        for part in parts {
+            let Part::News { at, news } = part else { continue };
+            announced.extend(news.iter().filter_map(|item| match item {
+                News::User { id, .. } if at >= since && users.contains(id) => Some(*id),
+                _ => None,
+            }));
+        }
+    }
+    Ok(announced)
 }
 
 /// Drops up to `limit` of the oldest records that are folded and past their time. Whether there may

@@ -7,6 +7,12 @@ use super::error::Fault;
 use super::tables::{MEMOS, META, meta};
 use super::transaction::{Reading, Writing};
 
+/// The memo of when the last full compare came to its end, as an RFC 3339 timestamp.
+pub const FULL_COMPARE_MEMO: &str = "full_compare_at";
+
+/// The memo of [`crate::domain::coverage::Coverage`], as JSON.
+pub const COVERAGE_MEMO: &str = "coverage";
+
 /// A number among the facts of the file; absent is 0.
 pub(super) fn number(tx: &impl Reading, key: &'static [u8]) -> Result<u64, Fault> {
     let value = tx.read(META)?.get(key)?.map(|value| value.value().try_into().unwrap_or_default());

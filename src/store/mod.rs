@@ -8,7 +8,7 @@
 //! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
 //! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
 //! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `samples`, `groups`, `rounds`,
-//! `subscriptions`, `meta`), how it looks on disk (`tables`, `record`) and how the
+//! `subscriptions`, `meta`, and `survey` of it all), how it looks on disk (`tables`, `record`) and how the
 //! file is opened (`open`, `disk`).
 
 mod error;
@@ -33,6 +33,7 @@ mod rounds;
 mod samples;
 mod states;
 mod subscriptions;
+mod survey;
 
 mod record;
 mod tables;
@@ -62,9 +63,11 @@ pub use guard::Begun;
 pub use journal::Told;
 pub use links::Adoption;
 pub use log::{Break, ChainKey, Verification, Wanted};
+pub use meta::{COVERAGE_MEMO, FULL_COMPARE_MEMO};
 pub use operator::Replay;
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
 pub use states::SeenStates;
+pub use survey::Survey;
 
 use crate::domain::case::{Case, HeldItem, Preapproval, Work};
 use crate::domain::guard::{Budgets, Guarded, Usage};
@@ -284,6 +287,18 @@ impl Store {
         self.read("reading the journal", move |tx| journal::news_of(tx, user, NEWS_AMONG, limit)).await
     }
 
+    /// Those of the users of whom a notification has come since then.
+    pub async fn announced_since(
+        &self,
+        since: Timestamp,
+        users: BTreeSet<UserId>,
+    ) -> Result<BTreeSet<UserId>> {
+        if users.is_empty() {
+            return Ok(users);
+        }
+        self.read("reading the journal", move |tx| journal::announced_since(tx, since, &users)).await
+    }
+
     /// When there is next a job to claim or news to fold; `now` when there is already.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.read("looking for due jobs", move |tx| {
@@ -441,6 +456,16 @@ impl Store {
     /// Jobs in the order of their users, from the one after `after` on.
     pub async fn jobs(&self, state: Option<State>, limit: usize, after: Option<UserId>) -> Result<Vec<Job>> {
         self.read("reading jobs", move |tx| queue::jobs(tx, state, limit, after)).await
+    }
+
+    /// The facts that are measured, of one moment. `overdue`: for how long a deactivation may be held.
+    pub async fn survey(&self, overdue: Duration, now: Timestamp) -> Result<Survey> {
+        self.read("measuring the store", move |tx| survey::survey(tx, overdue, now)).await
+    }
+
+    /// When the last genuine notification was stored.
+    pub async fn last_notification_at(&self) -> Result<Option<Timestamp>> {
+        self.read("reading the journal", journal::last_news).await
     }
 
     /// Jobs by state. What is accepted but not folded yet is in none.

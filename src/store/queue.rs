@@ -34,11 +34,12 @@ fn place(job: &Job) -> (JobKey, Vec<u8>) {
 pub(super) struct Queue<'t> {
     jobs: Table<'t, &'static Id, &'static [u8]>,
     order: Table<'t, &'static JobKey, &'static [u8]>,
+    tx: &'t Writing,
 }
 
 impl<'t> Queue<'t> {
     pub fn open(tx: &'t Writing) -> Result<Self, Fault> {
-        Ok(Self { jobs: tx.write(JOBS)?, order: tx.write(JOB_ORDER)? })
+        Ok(Self { jobs: tx.write(JOBS)?, order: tx.write(JOB_ORDER)?, tx })
     }
 
     pub fn get(&self, user: UserId) -> Result<Option<JobRecord>, Fault> {
@@ -47,6 +48,9 @@ impl<'t> Queue<'t> {
 
     /// Puts `after` in the place of `before`, which must be what is stored; `None` is no job.
     pub fn replace(&mut self, before: Option<&Job>, after: Option<&JobRecord>) -> Result<(), Fault> {
+        if let Some(JobRecord { job, .. }) = after {
+            self.tx.count(jobs::is_added(before, job), jobs::is_retried(before, job));
+        }
         let old = before.map(place);
         let new = after.map(|record| place(&record.job));
         if old != new {
@@ -109,7 +113,7 @@ impl<'t> Queue<'t> {
     }
 }
 
-fn users_in(
+pub(super) fn users_in(
     order: &impl ReadableTable<&'static JobKey, &'static [u8]>,
     state: State,
     limit: usize,

@@ -82,6 +82,8 @@ pub(super) mod meta {
     /// The last journal record that has been folded into marks and chores.
     pub const FOLDED: &[u8] = b"folded";
     pub const READY: &[u8] = b"ready";
+    /// When the last notification came that has been folded.
+    pub const LAST_NEWS: &[u8] = b"last_news";
     /// The last entry of the history, and the last one that was pruned: number, seal, and a seal of both.
     pub const HEAD: &[u8] = b"history_head";
     pub const ANCHOR: &[u8] = b"history_anchor";

@@ -12,6 +12,7 @@ mod kept;
 mod log;
 mod model;
 mod queue;
+mod survey;
 
 mod crash;
 mod damage;

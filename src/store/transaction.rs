@@ -34,6 +34,8 @@ pub(super) struct Writing {
     next_journal: Cell<u64>,
     dirty: Cell<bool>,
     news: Cell<bool>,
+    /// Jobs that became due, and runs that are to be repeated.
+    counted: Cell<(u64, u64)>,
 }
 
 impl Reading for Writing {
@@ -57,6 +59,7 @@ impl Writing {
             next_journal: Cell::new(next_journal),
             dirty: Cell::new(false),
             news: Cell::new(false),
+            counted: Cell::new((0, 0)),
         }
     }
 
@@ -100,6 +103,16 @@ impl Writing {
 
     pub fn has_news(&self) -> bool {
         self.news.get()
+    }
+
+    /// Counts what is to be told once it is on disk.
+    pub fn count(&self, is_added: bool, is_retried: bool) {
+        let (added, retried) = self.counted.get();
+        self.counted.set((added + u64::from(is_added), retried + u64::from(is_retried)));
+    }
+
+    pub fn counted(&self) -> (u64, u64) {
+        self.counted.get()
     }
 
     pub fn next_journal(&self) -> u64 {

@@ -317,14 +317,16 @@ impl Batch {
             doing = "writing the journal";
             self.journal(&tx)?;
             doing = "committing";
-            let (next, news) = (tx.next_journal(), tx.has_news());
-            Ok((tx.finish()?, next, news))
+            let (next, news, counted) = (tx.next_journal(), tx.has_news(), tx.counted());
+            Ok((tx.finish()?, next, news, counted))
         });
         match written {
-            Ok((committed, next, news)) => {
+            Ok((committed, next, news, (added, retried))) => {
                 if committed {
                     let took = begun.elapsed();
                     shared.metrics.store_commit.observe(took.as_secs_f64());
+                    shared.metrics.workqueue_adds.inc_by(added);
+                    shared.metrics.workqueue_retries.inc_by(retried);
                     debug!(n_accepts, n_changes, duration_ms = took.as_millis(), "store.commit");
                 }
                 for Accept { waiter, room, .. } in self.accepts.drain(..) {

@@ -16,23 +16,26 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::{Mutex, watch};
 
 use super::api;
 use super::dashboard::{self, Dashboard};
 use super::operations::Operations;
 use super::wire::{ApiError, RoundStatus, Status, SubscriptionStatus};
 use crate::clock::{Clock, until};
-use crate::domain::guard::Guarded;
+use crate::domain::coverage::Coverage;
+use crate::domain::guard::{self, Budgets, WINDOWS};
 use crate::domain::queue::State as JobState;
 use crate::domain::subscription::Resource;
 use crate::random::Random;
 use crate::shutdown::Shutdown;
-use crate::store::{self, Store};
-use crate::telemetry::{Metrics, ReasonLabel, ResourceLabel, StateLabel};
+use crate::store::{self, COVERAGE_MEMO, FULL_COMPARE_MEMO, Store};
+use crate::telemetry::{GuardLabels, Metrics, ReasonLabel, ResourceLabel, StateLabel};
 
 /// What the private router needs.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct PrivateState {
     pub clock: Clock,
     pub random: Random,
     pub shutdown: Shutdown,
+    /// Those of the guard that are in force.
+    pub budgets: watch::Receiver<Budgets>,
     pub access: Access,
 }
 
@@ -90,10 +95,11 @@ pub fn private_router(state: PrivateState) -> Router {
 }
 
 fn answering(state: PrivateState, entry: Arc<Entry>) -> Router {
+    let refreshing = Arc::new(Mutex::new(()));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(async move |State(ours)| metrics(ours, refreshing.clone()).await))
         .route("/status", get(status))
         .nest("/api/v1", api::router())
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here"))
@@ -252,10 +258,16 @@ async fn readyz(State(ours): State<Arc<PrivateState>>) -> Result<&'static str, A
     Ok("ready\n")
 }
 
-async fn metrics(State(ours): State<Arc<PrivateState>>) -> Response {
-    if let Err(error) = refresh(&ours).await {
-        // What was counted is still worth having, above all when the store fails.
-        tracing::error!(error = &error as &dyn std::error::Error, "cannot refresh the gauges");
+/// `refreshing`: one refresh at a time, however many scrape. Whoever finds one under way waits for its
+/// end and shows what it found.
+async fn metrics(ours: Arc<PrivateState>, refreshing: Arc<Mutex<()>>) -> Response {
+    if let Ok(_one_at_a_time) = refreshing.try_lock() {
+        if let Err(error) = refresh(&ours).await {
+            // What was counted is still worth having, above all when the store fails.
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot refresh the gauges");
+        }
+    } else {
+        drop(refreshing.lock().await);
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], ours.metrics.encode()).into_response()
@@ -268,8 +280,11 @@ const LEAVERS_WAIT_AT_MOST: Duration = Duration::from_secs(15 * 60);
 /// Reads the gauges that are facts of the store.
 async fn refresh(ours: &PrivateState) -> Result<(), store::Error> {
     let (store, metrics, now) = (&ours.store, &ours.metrics, ours.clock.now());
-    let depth = store.depth(now).await?;
+    let survey = store.survey(LEAVERS_WAIT_AT_MOST, now).await?;
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let unix = |at: Timestamp| at.as_millisecond() as f64 / 1000.0;
+
+    let depth = &survey.depth;
     for state in JobState::ALL {
         let n = match state {
             JobState::Due => depth.due,
@@ -281,45 +296,43 @@ async fn refresh(ours: &PrivateState) -> Result<(), store::Error> {
         metrics.queue_depth.get_or_create(&StateLabel::of(state.name())).set(count(n));
     }
     metrics.queue_oldest_due.set(depth.oldest_due.as_secs_f64());
+    metrics.workqueue_depth.set(count(depth.due));
+    metrics.workqueue_unfinished_work.set(survey.unfinished.as_secs_f64());
+    metrics.workqueue_longest_running.set(survey.longest_running.as_secs_f64());
 
-    let mut held = std::collections::BTreeMap::<String, i64>::new();
-    let mut after = None;
-    loop {
-        const PAGE: usize = 1000;
-        let page = store.jobs(Some(JobState::Held), PAGE, after).await?;
-        after = page.last().map(|job| job.user);
-        let n = page.len();
-        for job in page {
-            *held.entry(job.stopped.unwrap_or_else(|| "unknown".to_owned())).or_default() += 1;
-        }
-        if n < PAGE {
-            break;
-        }
-    }
     metrics.held.clear();
-    for (reason, n) in held {
-        metrics.held.get_or_create(&ReasonLabel::of(reason)).set(n);
+    for (reason, n) in survey.held {
+        metrics.held.get_or_create(&ReasonLabel::of(reason)).set(count(n));
     }
+    metrics.held_leavers_overdue.set(count(survey.leavers_overdue));
 
-    let overdue = store.held().await?.into_iter().filter(|(_, item)| {
-        item.spend.of(Guarded::Deactivations) > 0 && until(item.since, now) > LEAVERS_WAIT_AT_MOST
-    });
-    metrics.held_leavers_overdue.set(count(overdue.count() as u64));
+    metrics.guard_used.clear();
+    let budgets = *ours.budgets.borrow();
+    for (guarded, usage) in &survey.guard {
+        for window in WINDOWS {
+            let Some(used) = guard::used(budgets.of(*guarded), usage, window) else { continue };
+            let (budget, window) = (guarded.name().to_owned(), window.to_owned());
+            metrics.guard_used.get_or_create(&GuardLabels { budget, window }).set(used);
+        }
+    }
 
     metrics.subscription_expiry.clear();
-    for subscription in store.subscriptions().await? {
+    for subscription in &survey.subscriptions {
         let resource = ResourceLabel::of(subscription.resource.path());
-        let at = subscription.expires_at.as_millisecond() as f64 / 1000.0;
-        metrics.subscription_expiry.get_or_create(&resource).set(at);
+        metrics.subscription_expiry.get_or_create(&resource).set(unix(subscription.expires_at));
     }
     metrics.delta_link_age.clear();
-    for resource in Resource::ALL {
-        if let Some(completed_at) = store.round(resource).await?.and_then(|round| round.completed_at) {
-            let age = until(completed_at, now).as_secs_f64();
-            metrics.delta_link_age.get_or_create(&ResourceLabel::of(resource.path())).set(age);
-        }
+    for (resource, completed_at) in &survey.rounds {
+        let age = until(*completed_at, now).as_secs_f64();
+        metrics.delta_link_age.get_or_create(&ResourceLabel::of(resource.path())).set(age);
     }
+    metrics.last_notification.set(survey.last_notification_at.map_or(0.0, unix));
+    metrics.last_full_compare.set(last_full_compare(store).await?.map_or(0.0, unix));
     Ok(())
+}
+
+async fn last_full_compare(store: &Store) -> Result<Option<Timestamp>, store::Error> {
+    Ok(store.memo(FULL_COMPARE_MEMO).await?.and_then(|at| at.parse().ok()))
 }
 
 async fn status(State(ours): State<Arc<PrivateState>>) -> Result<Json<Value>, ApiError> {
@@ -338,6 +351,8 @@ async fn status(State(ours): State<Arc<PrivateState>>) -> Result<Json<Value>, Ap
             RoundStatus { in_progress, full, started_at, completed_at, age_seconds },
         );
     }
+    let coverage: Option<Coverage> =
+        store.memo(COVERAGE_MEMO).await?.and_then(|memo| serde_json::from_str(&memo).ok());
     let known = Status {
         version: env!("CARGO_PKG_VERSION"),
         now,
@@ -345,6 +360,9 @@ async fn status(State(ours): State<Arc<PrivateState>>) -> Result<Json<Value>, Ap
         chores: store.chores().await?,
         subscriptions: store.subscriptions().await?.into_iter().map(left).collect(),
         delta,
+        coverage: coverage.unwrap_or_default().into(),
+        last_notification_at: store.last_notification_at().await?,
+        last_full_compare_at: last_full_compare(store).await?,
     };
     let mut status = serde_json::to_value(known).expect("the status has string keys");
     // Half an answer is better than none when the parts are busy or not running.

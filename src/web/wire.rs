@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, BodyError, Budget};
 use super::operations::OperationError;
+use crate::domain::coverage::Coverage;
 use crate::domain::link::Link;
 use crate::domain::queue::{ChoreEntry, Depth, Job, State, Write};
 use crate::domain::subscription::Subscription;
@@ -290,6 +291,13 @@ pub struct Status {
     pub chores: Vec<ChoreEntry>,
     pub subscriptions: Vec<SubscriptionStatus>,
     pub delta: BTreeMap<&'static str, RoundStatus>,
+    pub coverage: CoverageStatus,
+    /// When a genuine notification last came.
+    #[serde(rename = "lastNotificationAt")]
+    pub last_notification_at: Option<Timestamp>,
+    /// When everybody had last been looked at.
+    #[serde(rename = "lastFullCompareAt")]
+    pub last_full_compare_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -303,6 +311,26 @@ pub struct SubscriptionStatus {
 impl SubscriptionStatus {
     pub fn new(subscription: Subscription, left: Duration) -> Self {
         Self { subscription, seconds_left: left.as_secs() }
+    }
+}
+
+/// How many of the recent changes a notification announced.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CoverageStatus {
+    /// From 0 to 1; null when there was no change.
+    pub ratio: Option<f64>,
+    pub known: u64,
+    pub missed: u64,
+    /// As it was last tuned; null before that.
+    pub poll_interval_seconds: Option<u64>,
+}
+
+impl From<Coverage> for CoverageStatus {
+    fn from(coverage: Coverage) -> Self {
+        let (known, missed) = coverage.counts();
+        let poll_interval_seconds = coverage.last_interval().map(|interval| interval.as_secs());
+        Self { ratio: coverage.ratio(), known, missed, poll_interval_seconds }
     }
 }
 

@@ -11,6 +11,9 @@ use tracing::{error, info};
 
 use crate::clock::{later, until};
 use crate::domain::retry::backoff;
+use crate::telemetry::{ApiLabel, Gauges};
+
+use super::failure::{CXONE, GRAPH};
 
 /// An API that for so long was reached by nobody, in so many tries, is out of reach. Both bounds are
 /// needed: one lost connection may fail a whole batch of jobs at once.
@@ -31,8 +34,16 @@ pub enum CircuitState {
     },
 }
 
+/// What the gauge of the circuits says.
+const CLOSED: i64 = 0;
+const PROBING: i64 = 1;
+const OPEN: i64 = 2;
+
 #[derive(Debug, Default)]
-pub struct Circuits(Mutex<BTreeMap<&'static str, Circuit>>);
+pub struct Circuits {
+    all: Mutex<BTreeMap<&'static str, Circuit>>,
+    told: Gauges<ApiLabel>,
+}
 
 #[derive(Debug, Default)]
 struct Circuit {
@@ -67,8 +78,19 @@ pub enum Admission {
 }
 
 impl Circuits {
+    /// Circuits that show their states in a gauge.
+    pub fn told_in(told: Gauges<ApiLabel>) -> Self {
+        let circuits = Self { all: Mutex::default(), told };
+        [GRAPH, CXONE].into_iter().for_each(|api| circuits.tell(api, CLOSED));
+        circuits
+    }
+
+    fn tell(&self, api: &'static str, state: i64) {
+        self.told.get_or_create(&ApiLabel::of(api)).set(state);
+    }
+
     fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Circuit>> {
-        self.0.lock().expect("no panic while the circuits are held")
+        self.all.lock().expect("no panic while the circuits are held")
     }
 
     /// A job needs both neighbours, so one that is shut holds all.
@@ -90,7 +112,9 @@ impl Circuits {
 
     /// A job goes ahead as the probe. It may take long or be lost; the next one is already set.
     pub fn probing(&self, now: Timestamp) {
-        for outage in self.all().values_mut().filter_map(|circuit| circuit.open.as_mut()) {
+        for (api, circuit) in self.all().iter_mut() {
+            let Some(outage) = circuit.open.as_mut() else { continue };
+            self.tell(api, PROBING);
             outage.probes += 1;
             outage.probe_at = later(now, backoff(outage.probes + 1, 1.0).min(LONGEST_PAUSE));
         }
@@ -101,6 +125,7 @@ impl Circuits {
         let mut all = self.all();
         let circuit = all.entry(api).or_default();
         circuit.unreachable = None;
+        self.tell(api, CLOSED);
         if let Some(outage) = circuit.open.take() {
             info!(api, since = %outage.since, "{api} is back");
         }
@@ -110,8 +135,12 @@ impl Circuits {
     pub fn unreachable(&self, api: &'static str, error: &str, now: Timestamp) {
         let out_of_reach = {
             let mut all = self.all();
-            let streak =
-                all.entry(api).or_default().unreachable.get_or_insert(Streak { since: now, times: 0 });
+            let circuit = all.entry(api).or_default();
+            if circuit.open.is_some() {
+                // The probe has failed.
+                self.tell(api, OPEN);
+            }
+            let streak = circuit.unreachable.get_or_insert(Streak { since: now, times: 0 });
             streak.times += 1;
             streak.times >= UNREACHABLE_TIMES && until(streak.since, now) >= UNREACHABLE_FOR
         };
@@ -133,6 +162,7 @@ impl Circuits {
         if circuit.open.is_none() {
             error!(api, error = reason, "{api} is out of reach: jobs wait, no attempt is used");
         }
+        self.tell(api, OPEN);
         let outage = circuit.open.get_or_insert_with(first);
         reason.clone_into(&mut outage.error);
     }
@@ -172,6 +202,23 @@ mod tests {
         assert!(matches!(circuits.admission(at(2), &[]), Admission::Closed { .. }));
         circuits.reached("cxone");
         assert_eq!(circuits.admission(at(3), &[]), Admission::Open);
+    }
+
+    #[test]
+    fn the_gauge_shows_whether_an_api_is_closed_open_or_probed() {
+        let told = Gauges::default();
+        let circuits = Circuits::told_in(told.clone());
+        let shown = || [GRAPH, CXONE].map(|api| told.get_or_create(&ApiLabel::of(api)).get());
+        assert_eq!(shown(), [CLOSED, CLOSED]);
+        circuits.outage(CXONE, "403", at(0));
+        assert_eq!(shown(), [CLOSED, OPEN]);
+        circuits.probing(at(2));
+        assert_eq!(shown(), [CLOSED, PROBING]);
+        circuits.unreachable(CXONE, "reset", at(3));
+        assert_eq!(shown(), [CLOSED, OPEN]);
+        circuits.probing(at(9));
+        circuits.reached(CXONE);
+        assert_eq!(shown(), [CLOSED, CLOSED]);
     }
 
     #[test]

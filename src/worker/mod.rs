@@ -43,10 +43,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, until};
 use crate::cxone::Cxone;
 use crate::domain::guard::Budgets;
 use crate::domain::pulse::Lags;
@@ -91,6 +91,8 @@ pub struct Settings {
     /// From this many due jobs on, one delta round is asked for the details of all.
     pub burst_threshold: usize,
     pub poll_interval: Duration,
+    /// And this often when too few changes are announced; at most `poll_interval`.
+    pub poll_interval_min: Duration,
     pub full_compare_interval: Duration,
     /// For this long after a look at CXone its result is believed; zero: never.
     pub trust_baseline_for: Duration,
@@ -139,6 +141,8 @@ struct Running {
     /// Of what was confirmed since the last sample.
     lags: std::sync::Mutex<Lags>,
     accounts: accounts::Accounts,
+    /// Those in force, for who shows how much of them is used up.
+    budgets: watch::Sender<Budgets>,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,
     /// One adoption at a time: a second would only find out the same.
@@ -173,7 +177,10 @@ impl Worker {
     pub fn new(in_force: InForce, parts: Parts) -> Self {
         let InForce { settings, graph, cxone } = in_force.clone();
         let in_force = Arc::new(RwLock::new(in_force));
-        Self { settings, graph, cxone, parts: Arc::new(parts), in_force, running: Arc::default() }
+        let circuits = circuit::Circuits::told_in(parts.metrics.circuit_state.clone());
+        let running = Arc::new(Running { circuits, ..Running::default() });
+        running.budgets.send_replace(settings.budgets);
+        Self { settings, graph, cxone, parts: Arc::new(parts), in_force, running }
     }
 
     /// The worker with what is in force now. Whatever decides takes it once, at its beginning.
@@ -191,6 +198,7 @@ impl Worker {
         let rules = &settings.rules;
         let graph = before.graph.selecting(&rules.properties());
         let cxone = before.cxone.knowing_roles(rules.roles.rows().iter().map(|row| row.role.clone()));
+        self.running.budgets.send_replace(settings.budgets);
         let in_force = InForce { settings: Arc::new(settings), graph, cxone };
         *self.in_force.write().expect("no panic while the settings are held") = in_force;
         let present = self.present();
@@ -199,6 +207,11 @@ impl Worker {
         present.settle_roots().await?;
         present.schedule_all().await?;
         Ok(())
+    }
+
+    /// The budgets of the guard that are in force.
+    pub fn budgets(&self) -> watch::Receiver<Budgets> {
+        self.running.budgets.subscribe()
     }
 
     /// The state of the way to each API.
@@ -277,6 +290,8 @@ impl Worker {
             self.refresh_details(claims.iter().map(|claim| claim.job.user).collect()).await;
         }
         for claim in claims {
+            let was_due = until(claim.job.due_at, self.clock.now());
+            self.metrics.workqueue_queue_duration.observe(was_due.as_secs_f64());
             let slot = slots.clone().try_acquire_owned().expect("claims are never more than the free slots");
             let (worker, failed) = (self.present(), failed.clone());
             self.tasks.spawn(async move {
@@ -291,7 +306,7 @@ impl Worker {
     }
 
     async fn run_one(&self, claim: Claim) -> Result<(), store::Error> {
-        let job = claim.job.clone();
+        let (job, began) = (claim.job.clone(), self.clock.uptime());
         // A task of its own, so that a panic ends this run only and still counts as an attempt.
         let run = tokio::spawn({
             let (worker, job) = (self.clone(), job.clone());
@@ -309,6 +324,8 @@ impl Worker {
         self.count(&job, &outcome);
         let was_unclear = outcome.seen.as_ref().is_some_and(|seen| !seen.complete);
         let settled = self.store.settle(claim, outcome, self.clock.now()).await?;
+        let took = self.clock.uptime().saturating_sub(began);
+        self.metrics.workqueue_work_duration.observe(took.as_secs_f64());
         if was_unclear && settled.state.is_none() {
             self.look_again_if_clear(job.user).await?;
         }

@@ -4,18 +4,21 @@
 //! from the last page and nothing between two pages is lost.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
+use crate::clock::later;
+use crate::domain::coverage::{Bounds, Coverage, GRACE, Shown};
 use crate::domain::queue::{Chore, Mark, Reason};
 use crate::domain::retry::Failure;
 use crate::domain::scope::InScope;
 use crate::domain::subscription::Resource;
 use crate::domain::user::UserId;
 use crate::graph::{self, GroupItem, PageNext, UserItem, fingerprint};
-use crate::store::{self, PageRecord, Round};
+use crate::store::{self, COVERAGE_MEMO, PageRecord, Round};
 
 use super::Worker;
 use super::failure::{Fault, GRAPH, Stopped};
@@ -25,7 +28,7 @@ use super::failure::{Fault, GRAPH, Stopped};
 const MOST_PAGES: usize = 100_000;
 
 /// Jobs that are claimed wait for the round of their burst at most this long.
-const BURST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const BURST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which user attributes the stored delta link selects.
 const SELECTION_MEMO: &str = "users_selection";
@@ -51,10 +54,8 @@ pub enum From {
 #[derive(Debug, Default)]
 pub struct Found {
     pub marked: usize,
-    /// Users whose change nobody had told us about before.
-    pub missed: u64,
-    /// Users whose change was already in the queue.
-    pub known: u64,
+    /// Whom a round from a link showed.
+    pub shown: Shown,
     /// The round went through everybody.
     pub full: bool,
 }
@@ -83,6 +84,7 @@ impl Worker {
     async fn user_round_for(&self, from: From, running: &HashSet<UserId>) -> Result<Found, Stopped> {
         let _one_at_a_time = self.running.rounds.users.lock().await;
         self.settle_selection().await?;
+        let before = self.store.round(Resource::Users).await?.and_then(|round| round.completed_at);
         let mut progress = self.progress(Resource::Users, from).await?;
         let mut found = Found::default();
         let mut links = HashSet::new();
@@ -100,6 +102,9 @@ impl Worker {
             let mut marks = Vec::new();
             for item in &page.items {
                 let served = running.contains(&item.id) && item.details.is_some();
+                if !progress.full {
+                    found.shown.others.insert(item.id);
+                }
                 if !served && let Some(mark) = self.judge(item, progress.full, asked_at, &mut found).await? {
                     marks.push(mark);
                 }
@@ -113,6 +118,9 @@ impl Worker {
                 .await?
             {
                 found.full = progress.full;
+                if let (false, Some(before)) = (progress.full, before) {
+                    self.learn_coverage(&mut found.shown, before).await?;
+                }
                 return Ok(found);
             }
         }
@@ -259,6 +267,9 @@ impl Worker {
         // Of a user whose job waits or runs, what the link says may be about to change: always marked.
         let queued = self.store.job(item.id).await?.is_some();
         if item.removed.is_some() {
+            if !full && !queued && link.as_ref().is_some_and(|link| !link.source_gone) {
+                found.shown.news.insert(item.id);
+            }
             // Somebody who was never ours cannot leave.
             return Ok((link.is_some() || queued).then(|| mark(true)));
         }
@@ -276,13 +287,73 @@ impl Worker {
                 }
             }
         }
-        if !full {
-            match queued {
-                true => found.known += 1,
-                false => found.missed += 1,
-            }
+        if !full && !queued {
+            found.shown.news.insert(item.id);
         }
         Ok(Some(mark(item.disabled && link.is_some())))
+    }
+
+    /// Compares what a round showed with what notifications have announced since the one before, and
+    /// tunes the poll by it. Only for who holds the lock of the rounds.
+    async fn learn_coverage(&self, shown: &mut Shown, before: Timestamp) -> Result<(), store::Error> {
+        if self.settings.urls.is_none() {
+            // Nobody is to notify us: nothing can be missed, and the poll is as it is configured.
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let mut coverage = self.coverage().await?;
+        let (mut users, in_doubt_since) = coverage.in_doubt();
+        users.extend(shown.news.iter().chain(&shown.others));
+        let since = before.checked_sub(GRACE).unwrap_or(before).min(in_doubt_since.unwrap_or(before));
+        let announced = self.store.announced_since(since, users).await?;
+        let earlier = coverage.poll_interval(self.poll_bounds());
+        let missed = coverage.learn(shown, &announced, self.poll_bounds(), now);
+        let memo = serde_json::to_string(&coverage).expect("plain values become JSON");
+        self.store.set_memo(COVERAGE_MEMO, &memo).await?;
+        self.show_coverage(&coverage);
+        self.metrics.notifications_missed.inc_by(missed);
+        if missed > 0 {
+            warn!(n_users = missed, "the poll found {missed} changes that no notification announced");
+        }
+        let interval = coverage.poll_interval(self.poll_bounds());
+        if interval != earlier {
+            let interval_s = interval.as_secs();
+            info!(interval_s, "polls every {interval_s} s from now on, by how much notifications announce");
+        }
+        // One that was put off for longer comes forward; one that is due sooner stays.
+        let due_at = later(now, interval).min(coverage.verdict_at().unwrap_or(Timestamp::MAX));
+        self.store.schedule(Chore::Poll(Resource::Users), due_at, now).await?;
+        if interval < earlier && !self.settings.rules.relevant_groups().is_empty() {
+            self.store.schedule(Chore::Poll(Resource::Groups), later(now, interval), now).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn coverage(&self) -> Result<Coverage, store::Error> {
+        // What another version wrote and we cannot read is learned anew.
+        let memo = self.store.memo(COVERAGE_MEMO).await?;
+        Ok(memo.and_then(|memo| serde_json::from_str(&memo).ok()).unwrap_or_default())
+    }
+
+    fn poll_bounds(&self) -> Bounds {
+        Bounds { least: self.settings.poll_interval_min, most: self.settings.poll_interval }
+    }
+
+    /// How often to poll at present.
+    pub(super) async fn poll_interval(&self) -> Result<Duration, store::Error> {
+        Ok(match self.settings.urls {
+            Some(_) => self.coverage().await?.poll_interval(self.poll_bounds()),
+            None => self.settings.poll_interval,
+        })
+    }
+
+    pub(super) fn show_coverage(&self, coverage: &Coverage) {
+        self.metrics.webhook_coverage.set(coverage.ratio().unwrap_or(1.0));
+        let interval = match self.settings.urls {
+            Some(_) => coverage.poll_interval(self.poll_bounds()),
+            None => self.settings.poll_interval,
+        };
+        self.metrics.poll_interval.set(interval.as_secs_f64());
     }
 
     /// A burst: one round gives the details of all who changed, and those not in it are read by id.

@@ -14,14 +14,12 @@ use crate::clock::{later, until};
 use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome};
 use crate::domain::retry::{Failure, backoff};
 use crate::domain::subscription::Resource;
-use crate::store::{self, ChoreClaim};
+use crate::store::{self, ChoreClaim, FULL_COMPARE_MEMO};
 
 use super::Worker;
 use super::failure::{Fault, Stopped};
-use super::rounds::{Found, From};
+use super::rounds::From;
 
-/// When the last full compare ended, as an RFC 3339 timestamp.
-const FULL_COMPARE_MEMO: &str = "full_compare_at";
 /// A fingerprint of the rules everybody was last looked at by.
 const RULES_MEMO: &str = "rules";
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -74,6 +72,7 @@ impl Worker {
     pub(super) async fn schedule_all(&self) -> Result<(), store::Error> {
         let now = self.clock.now();
         self.settle_rules(now).await?;
+        self.show_coverage(&self.coverage().await?);
         if !self.settings.observe {
             self.store.forget_observed().await?;
         }
@@ -143,15 +142,17 @@ impl Worker {
         match &entry.chore {
             Chore::Poll(Resource::Users) => {
                 let found = self.user_round(From::Link).await?;
-                self.tell_coverage(&found);
+                debug!(n_users = found.marked, full = found.full, "delta round of users ended");
                 if found.full {
-                    self.full_compare_done(now).await?;
+                    self.full_compare_done().await?;
                 }
-                Ok(ChoreOutcome::Done { next_at: Some(later(now, self.settings.poll_interval)) })
+                let next_at = later(now, self.poll_interval().await?);
+                Ok(ChoreOutcome::Done { next_at: Some(next_at) })
             }
             Chore::Poll(Resource::Groups) => {
                 self.group_round().await?;
-                Ok(ChoreOutcome::Done { next_at: Some(later(now, self.settings.poll_interval)) })
+                let next_at = later(now, self.poll_interval().await?);
+                Ok(ChoreOutcome::Done { next_at: Some(next_at) })
             }
             Chore::FullCompare => {
                 let found = self.user_round(From::Start { asked_at: entry.first_news_at }).await?;
@@ -159,7 +160,7 @@ impl Worker {
                     self.store.schedule(Chore::Group(group), now, now).await?;
                 }
                 info!(n_users = found.marked, "full compare: {} users are looked at", found.marked);
-                self.full_compare_done(now).await?;
+                self.full_compare_done().await?;
                 Ok(ChoreOutcome::Done { next_at: Some(later(now, self.settings.full_compare_interval)) })
             }
             Chore::Group(group) => self.refresh_group(*group, entry).await,
@@ -192,23 +193,8 @@ impl Worker {
         Ok(())
     }
 
-    async fn full_compare_done(&self, at: Timestamp) -> Result<(), store::Error> {
-        self.store.set_memo(FULL_COMPARE_MEMO, &at.to_string()).await
-    }
-
-    fn tell_coverage(&self, found: &Found) {
-        self.metrics.notifications_missed.inc_by(found.missed);
-        let changed = found.known + found.missed;
-        if changed > 0 {
-            self.metrics.webhook_coverage.set(found.known as f64 / changed as f64);
-        }
-        if found.missed > 0 {
-            warn!(
-                n_users = found.missed,
-                "the poll found {} changes that no notification announced", found.missed
-            );
-        }
-        debug!(n_users = found.marked, full = found.full, "delta round of users ended");
+    async fn full_compare_done(&self) -> Result<(), store::Error> {
+        self.store.set_memo(FULL_COMPARE_MEMO, &self.clock.now().to_string()).await
     }
 
     fn postpone(&self, entry: &ChoreEntry, failure: &Failure, error: String) -> ChoreOutcome {

@@ -137,6 +137,12 @@ fn values_of_the_wrong_kind() {
             Graph forgets a delta link after 7 days"#]],
     );
     check_refused(
+        &[("sync.poll_interval", r#""5m""#), ("sync.poll_interval_min", r#""6m""#)],
+        &expect![[r#"
+        c.toml:11:21: sync.poll_interval_min is longer than sync.poll_interval, which is 5m
+            write 5m or less: it is for when notifications get lost"#]],
+    );
+    check_refused(
         &[("sync.poll_interval", "900")],
         &expect![[r#"
         c.toml:10:17: sync.poll_interval: 900 has no unit

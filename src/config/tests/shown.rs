@@ -138,6 +138,7 @@ fn print_says_where_each_value_comes_from() {
         create = true                                               # default
         on_delete = "deactivate"                                    # default
         poll_interval = "15m"                                       # default
+        poll_interval_min = "2m"                                    # default
         full_compare_interval = "24h"                               # default
         recheck_after = "60s"                                       # default
         max_attempts = 12                                           # default
@@ -233,7 +234,7 @@ fn reports() {
     let valid = load(&[("sync.mode", r#""observe""#)], &[]);
     expect![[r#"
         warning: service.public_url is not set: Graph cannot notify us, and only the poll finds changes
-        the configuration is valid: 1 warning, 9 values set, 78 by default
+        the configuration is valid: 1 warning, 9 values set, 79 by default
     "#]]
     .assert_eq(&report(&valid));
     let wrong = load(&[("sync.mode", r#""read""#)], &[]);

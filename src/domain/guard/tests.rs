@@ -120,3 +120,14 @@ fn what_a_plan_takes_is_added_up() {
     assert_eq!(spend.total(), 4);
     assert_eq!(spend.iter().collect::<Vec<_>>(), [(Guarded::Deactivations, 1), (Guarded::RoleRemovals, 3)]);
 }
+
+#[test]
+fn the_share_used_is_of_the_tightest_bound_of_its_window() {
+    let budget =
+        Budget { per_hour: Some(50), percent_per_hour: Some(2.0), per_day: Some(0), percent_per_day: None };
+    // 2 % of 1000 are 20, and tighter than 50.
+    assert_eq!(super::used(&budget, &used(5, 5), "hour"), Some(0.25));
+    assert_eq!(super::used(&budget, &used(20, 20), "hour"), Some(1.0));
+    assert_eq!(super::used(&budget, &used(0, 0), "day"), Some(1.0), "nothing may pass");
+    assert_eq!(super::used(&NONE, &used(5, 5), "hour"), None);
+}

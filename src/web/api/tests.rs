@@ -49,6 +49,7 @@ impl Admin {
             clock: clock.clone(),
             random,
             shutdown: Shutdown::new(),
+            budgets: tokio::sync::watch::channel(Default::default()).1,
             access,
         };
         let transport = Transport::in_process(in_process(private_router(state)));

@@ -56,7 +56,8 @@ fn state() -> (PrivateState, tempfile::TempDir) {
     let store = Store::open(options, clock.now(), metrics.clone()).unwrap();
     let access = Access::Token { token: TOKEN.to_owned().into(), hosts: Vec::new() };
     let (operations, random, shutdown) = (Operations::channel().0, Random::seeded(1), Shutdown::new());
-    (PrivateState { store, operations, metrics, clock, random, shutdown, access }, directory)
+    let budgets = tokio::sync::watch::channel(Default::default()).1;
+    (PrivateState { store, operations, metrics, clock, random, shutdown, budgets, access }, directory)
 }
 
 impl Browser {

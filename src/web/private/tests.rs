@@ -7,8 +7,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::domain::case::{CaseChange, HeldItem};
-use crate::domain::guard::Spend;
-use crate::domain::queue::{Mark, Operation, Outcome, Reason, Settlement};
+use crate::domain::coverage::{Bounds, Shown};
+use crate::domain::guard::{Budget, Guarded, Spend};
+use crate::domain::queue::{Intent, Mark, News, Operation, Outcome, Reason, Settlement};
 use crate::domain::subscription::Subscription;
 use crate::domain::user::UserId;
 use crate::store::Options;
@@ -43,6 +44,8 @@ impl Private {
         };
         let store = Store::open(options, clock.now(), metrics.clone()).unwrap();
         let random = Random::seeded(1);
+        let deactivations = Budget { per_hour: Some(4), per_day: None, ..Budget::default() };
+        let budgets = watch::channel(Budgets { deactivations, ..Budgets::default() }).1;
         let state = PrivateState {
             store: store.clone(),
             operations,
@@ -50,6 +53,7 @@ impl Private {
             clock: clock.clone(),
             random,
             shutdown: Shutdown::new(),
+            budgets,
             access,
         };
         Self { router: private_router(state), store, clock, _directory: directory }
@@ -308,6 +312,49 @@ async fn the_metrics_show_what_the_store_knows() {
 }
 
 #[tokio::test]
+async fn the_metrics_show_how_much_of_the_guard_is_used_and_when_things_last_happened() {
+    let private = Private::new(Access::Local);
+    fill(&private).await;
+    let now = private.clock.now();
+    let mut spend = Spend::default();
+    spend.add(Guarded::Deactivations, 1);
+    let user = UserId::from_bytes([1; 16]);
+    let intent = Intent {
+        at: now,
+        user,
+        scim_id: None,
+        operation: Operation::Deactivate,
+        changes: Vec::new(),
+        why: Default::default(),
+        reason: Reason::Delta,
+        evidence: None,
+        plan: String::new(),
+        desired: String::new(),
+        batch: None,
+        approved_by: None,
+        spend,
+    };
+    private.store.begin_write(intent, Budgets::default(), Duration::from_secs(60)).await.unwrap();
+    private.store.accept(vec![News::User { id: user, deleted: false }], now).await.unwrap();
+    private.store.set_memo(FULL_COMPARE_MEMO, "2026-11-23T11:00:00Z").await.unwrap();
+    let _claimed = private.store.claim(1, now).await.unwrap();
+    private.clock.advance(Duration::from_secs(30));
+    let page = String::from_utf8(private.get("/metrics").await.2.to_vec()).unwrap();
+    for line in [
+        r#"cxone_sync_guard_used_ratio{budget="deactivations",window="hour"} 0.25"#,
+        &format!("cxone_sync_last_notification_timestamp_seconds {}.0", now.as_second()),
+        &format!("cxone_sync_last_full_compare_timestamp_seconds {}.0", now.as_second() - 3600),
+        "cxone_sync_workqueue_depth 2",
+        "cxone_sync_workqueue_longest_running_processor_seconds 30.0",
+        "cxone_sync_workqueue_unfinished_work_seconds 30.0",
+        "cxone_sync_workqueue_adds_total 3",
+    ] {
+        assert!(page.contains(line), "{line} is missing in\n{page}");
+    }
+    assert!(!page.contains("window=\"day\""), "there is no bound of a day");
+}
+
+#[tokio::test]
 async fn the_metrics_tell_of_leavers_who_wait_for_an_operator() {
     let private = Private::new(Access::Local);
     fill(&private).await;
@@ -350,9 +397,25 @@ async fn the_status_adds_what_the_running_parts_say() {
             reply.send(Ok(json!({ "dialect": "cxone", "version": "not theirs to say" }))).unwrap();
         }
     });
+    let now = private.clock.now();
+    let mut coverage = Coverage::default();
+    let bounds = Bounds { least: Duration::from_secs(120), most: Duration::from_secs(900) };
+    let user = UserId::from_bytes([1; 16]);
+    let shown = Shown { news: [user].into(), others: Default::default() };
+    coverage.learn(&shown, &Default::default(), bounds, now - Duration::from_secs(600));
+    coverage.learn(&Shown::default(), &Default::default(), bounds, now);
+    private.store.set_memo(COVERAGE_MEMO, &serde_json::to_string(&coverage).unwrap()).await.unwrap();
+    private.store.accept(vec![News::User { id: user, deleted: false }], now).await.unwrap();
+    private.store.set_memo(FULL_COMPARE_MEMO, "2026-11-23T11:00:00Z").await.unwrap();
     let (status, _, body) = private.get("/status").await;
     assert_eq!(status, 200);
     let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        body["coverage"],
+        json!({ "ratio": 0.0, "known": 0, "missed": 1, "pollIntervalSeconds": 120 })
+    );
+    assert_eq!(body["lastNotificationAt"], json!(now));
+    assert_eq!(body["lastFullCompareAt"], "2026-11-23T11:00:00Z");
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(body["queue"]["due"], 2);
     assert_eq!(body["queue"]["oldest_due_seconds"], 100.0);
