@@ -4,8 +4,10 @@ mod process;
 mod stage;
 
 mod adopt;
+mod alerts;
 mod commands;
 mod dashboard;
+mod coverage;
 mod demo;
 mod flow;
 mod kill;
