@@ -56,7 +56,8 @@ fn every_alert_says_what_to_do_and_is_tried() {
         let (_, anchor) = alert.split_once("runbook_url: docs/runbooks.md#").expect(name);
         linked.insert(anchor.lines().next().unwrap().trim());
         // Once it fires, once it does not.
-        let tried = tests.split(&format!("alertname: {name}\n")).skip(1);
+        let heading = format!("alertname: {name}\n");
+        let tried = tests.split(&heading).skip(1);
         let fires: BTreeSet<bool> =
             tried.map(|case| !case.trim_start().starts_with("exp_alerts: []")).collect();
         assert_eq!(fires.len(), 2, "{name} must be seen to fire and not to fire");
