@@ -9,22 +9,23 @@
 mod gate;
 mod limit;
 mod tenant;
+pub mod tls;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode, Url};
 
 use crate::clock::Clock;
 use crate::telemetry::{ApiLabel, Metrics};
-use gate::Gate;
 pub use gate::retry_after;
+use gate::{Gate, date};
 use limit::Limit;
-pub use tenant::{Tenant, claim};
+pub use tenant::{Tenant, claim, claims};
 
 /// No answer we ask for is larger; a larger one is a fault of the neighbour, not data.
 pub const MAX_BODY_BYTES: usize = 8 << 20;
@@ -177,6 +178,8 @@ pub struct Api {
     transport: Transport,
     gate: Arc<Gate>,
     limit: Arc<Limit>,
+    /// How far the neighbour's clock was ahead of ours at its last answer.
+    skew: Arc<Mutex<Option<SignedDuration>>>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -193,7 +196,7 @@ impl Api {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (gate, limit) = (Arc::new(Gate::default()), Arc::new(Limit::new(max_connections)));
-        Self { name, base, transport, gate, limit, clock, metrics }
+        Self { name, base, transport, gate, limit, skew: Arc::default(), clock, metrics }
     }
 
     pub fn name(&self) -> &'static str {
@@ -212,6 +215,11 @@ impl Api {
     /// How many requests may be under way at present.
     pub fn concurrency(&self) -> usize {
         self.limit.current()
+    }
+
+    /// How far the neighbour's clock was ahead of ours, by the `Date` of its last answer that had one.
+    pub fn skew(&self) -> Option<SignedDuration> {
+        *self.skew.lock().expect("no panic while the skew is held")
     }
 
     /// `base` with `segments` appended, each percent-encoded.
@@ -269,6 +277,10 @@ impl Api {
         );
         drop(permit);
         let response = answer?;
+        if let Some(date) = date(&response.headers) {
+            let ahead = date.duration_since(self.clock.now());
+            *self.skew.lock().expect("no panic while the skew is held") = Some(ahead);
+        }
         let wait = retry_after(&response.headers, self.clock.now());
         match response.status {
             StatusCode::TOO_MANY_REQUESTS => Err(self.throttled(wait)),

@@ -28,9 +28,13 @@ impl Tenant {
 /// A text among the claims of a JWT (RFC 7519); `None` also of a token that is none. The signature is
 /// not looked at: the token comes from the token service itself.
 pub fn claim(token: &str, name: &str) -> Option<String> {
+    claims(token)?[name].as_str().map(str::to_owned)
+}
+
+/// All claims of a JWT, under the same caution.
+pub fn claims(token: &str) -> Option<serde_json::Value> {
     let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
-    claims[name].as_str().map(str::to_owned)
+    serde_json::from_slice(&payload).ok()
 }
 
 #[cfg(test)]

@@ -115,3 +115,21 @@ fn path_segments_are_encoded() {
         "https://graph.example.com/v1.0/users/a%2F..%2Fb%3Fc"
     );
 }
+
+#[tokio::test]
+async fn the_clock_of_the_last_answer_is_compared_with_ours() {
+    let clock = Clock::manual("2026-11-23T10:00:00Z".parse().unwrap());
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let api = api_at(clock, move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => (200, vec![]),
+        1 => (503, vec![("date", "Mon, 23 Nov 2026 10:00:40 GMT")]),
+        2 => (200, vec![("date", "Mon, 23 Nov 2026 09:59:00 GMT")]),
+        _ => (200, vec![("date", "yesterday")]),
+    });
+    let mut skews = Vec::new();
+    for _ in 0..4 {
+        api.send(Request::new(Method::GET, api.base().clone())).await.unwrap();
+        skews.push(api.skew().map(|skew| skew.as_secs()));
+    }
+    assert_eq!(skews, [None, Some(40), Some(-60), Some(-60)]);
+}
