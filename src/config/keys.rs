@@ -249,7 +249,7 @@ fn fixed(add: &mut Add<'_>) {
     add("cxone.scim_url", Kind::Text(kind::url_pattern), Some(r#""https://{subdomain}.api.nicecxone.com/scim/v2""#), "The SCIM service");
     add("cxone.token_url", Kind::Text(kind::url_pattern), Some(r#""https://{subdomain}.api.nicecxone.com/oauth/token""#), "The token service");
     add("cxone.subdomain", Kind::Text(kind::subdomain), None, "Filled into {subdomain}");
-    add("cxone.discovery", Kind::Text(kind::url), None, "Ask this issuer for scim_url and token_url instead");
+    add("cxone.discovery", Kind::Text(kind::issuer), None, "Ask this issuer, with ?tenantId=, for scim_url and token_url instead");
     add("cxone.grant", Kind::Choice(&["client_credentials", "access_key", "access_key_json", "bearer", "basic"]), Some(r#""client_credentials""#), "How to prove who we are");
     add("cxone.client_id", text, None, "For client_credentials and access_key");
     add("cxone.client_secret", Kind::Secret(1), None, "For client_credentials and access_key");

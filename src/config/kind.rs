@@ -359,6 +359,27 @@ pub fn parse_url(text: &str) -> Result<Url, Complaint> {
     Ok(url)
 }
 
+/// An issuer, with the tenant that discovery has to name.
+pub fn issuer(text: &str) -> Result<(), Complaint> {
+    parse_issuer(text).map(drop)
+}
+
+/// As [`parse_url`], with `?tenantId=…` behind it.
+pub fn parse_issuer(text: &str) -> Result<Url, Complaint> {
+    let (base, query) = text.split_once('?').unwrap_or((text, ""));
+    let mut url = parse_url(base)?;
+    let tenant = query.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case("tenantId"));
+    let is_id =
+        |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !tenant.is_some_and(|(_, id)| is_id(id)) {
+        let todo = "write it as https://cxone.niceincontact.com?tenantId=…: the id stands in the claims of any of the \
+                    tenant's tokens; or set scim_url and token_url";
+        return complain(format!("{} does not name the tenant", quoted(text)), todo);
+    }
+    url.set_query(Some(query));
+    Ok(url)
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -177,7 +177,7 @@ fn cxone_endpoint(settings: &mut Settings) -> Option<CxoneEndpoint> {
         }
     }
     let token_url = filled_in(settings, "cxone.token_url");
-    Some(CxoneEndpoint::Discovery { issuer: settings.url("cxone.discovery")?, token_url })
+    Some(CxoneEndpoint::Discovery { issuer: settings.issuer("cxone.discovery")?, token_url })
 }
 
 /// The URL with the subdomain in it.

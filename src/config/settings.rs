@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::errors::{Origin, Problem};
 use super::keys::{self, NAME_KEYS, NAME_PARTS};
-use super::kind::{Complaint, Kind, Ready, parse_url};
+use super::kind::{Complaint, Kind, Ready, parse_issuer, parse_url};
 use super::layers::unknown;
 use super::tree::{self, Entry, Node, Plain};
 use super::units;
@@ -266,6 +266,11 @@ impl Settings {
     pub fn url(&self, path: &str) -> Option<Url> {
         let text = self.text(path)?;
         Some(parse_url(text).expect("URLs were checked"))
+    }
+
+    pub fn issuer(&self, path: &str) -> Option<Url> {
+        let text = self.text(path)?;
+        Some(parse_issuer(text).expect("URLs were checked"))
     }
 
     pub fn path(&self, path: &str) -> Option<PathBuf> {

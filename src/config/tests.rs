@@ -224,8 +224,11 @@ fn clouds_and_grants() {
     assert_eq!(config.cxone.endpoint, CxoneEndpoint::Fixed { scim_url, token_url: None });
     assert!(matches!(&config.cxone.auth, CxoneAuth::Basic { user, .. } if user == "key"));
 
-    let discovery = [("cxone.subdomain", ""), ("cxone.discovery", r#""https://cxone.niceincontact.com""#)];
-    let issuer = Url::parse("https://cxone.niceincontact.com").unwrap();
+    let discovery = [
+        ("cxone.subdomain", ""),
+        ("cxone.discovery", r#""https://cxone.niceincontact.com?tenantId=11ee7a10-9999""#),
+    ];
+    let issuer = Url::parse("https://cxone.niceincontact.com/?tenantId=11ee7a10-9999").unwrap();
     let config = valid(&discovery, &[]);
     assert_eq!(config.cxone.endpoint, CxoneEndpoint::Discovery { issuer, token_url: None });
     assert!(!config.print().contains("scim_url"), "it is not in force");

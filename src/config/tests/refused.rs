@@ -301,12 +301,18 @@ fn impossible_combinations() {
     );
     check_refused(
         &[
-            ("cxone.discovery", r#""https://cxone.niceincontact.com""#),
+            ("cxone.discovery", r#""https://cxone.niceincontact.com?tenantId=x""#),
             ("cxone.scim_url", r#""https://x.example/scim""#),
         ],
         &expect![[r#"
             c.toml:9:13: cxone.discovery and cxone.scim_url are both given
                 keep one of them: discovery finds scim_url"#]],
+    );
+    check_refused(
+        &[("cxone.discovery", r#""https://cxone.niceincontact.com""#)],
+        &expect![[r#"
+            c.toml:9:13: cxone.discovery: "https://cxone.niceincontact.com" does not name the tenant
+                write it as https://cxone.niceincontact.com?tenantId=…: the id stands in the claims of any of the tenant's tokens; or set scim_url and token_url"#]],
     );
     check_refused(
         &[("cxone.scim_url", r#""http://{subdomain}.example.com/scim/v2""#)],
