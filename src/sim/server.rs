@@ -237,7 +237,7 @@ async fn handle(
         gate.acquire().await.ok();
         fault = Some(*then);
     }
-    let answer = match fault {
+    let mut answer = match fault {
         Some(What::Status(code, retry_after)) => traffic.refusal(code, retry_after.as_ref()),
         Some(What::Html(code)) => html(code),
         Some(What::ResetDelta) => reset(&request, (traffic.refuse)(StatusCode::GONE)),
@@ -259,6 +259,9 @@ async fn handle(
         }
         None => work(request, router).await,
     };
+    // Its own time, which need not be that of this host.
+    let date = HeaderValue::from_str(&http_date(traffic.clock.now())).expect("a date is a header value");
+    answer.headers_mut().entry(header::DATE).or_insert(date);
     traffic.call_hook(&method, &path, Phase::After);
     if let Some(record) = &mut under.record {
         record.status = Some(answer.status().as_u16());

@@ -248,12 +248,13 @@ fn changed(
     Ok((answer, changed))
 }
 
-/// `GET /Schemas`: names and kinds, no more than a client could need.
-pub(super) async fn schemas() -> Response {
+/// `GET /Schemas`: names and kinds, no more than a client could need. What is never stored is not there.
+pub(super) async fn schemas(State(sim): State<Arc<Centre>>) -> Response {
     let describe = |name: &str, parts: &[super::schema::Attribute]| -> Value {
         let attributes: Vec<Value> = parts
             .iter()
             .filter(|attribute| attribute.name != NICE)
+            .filter(|attribute| !sim.options.ignore_attributes.contains(attribute.name))
             .map(|attribute| {
                 let kind = match attribute.kind {
                     Type::Text => "string",

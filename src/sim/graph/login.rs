@@ -62,7 +62,10 @@ pub(super) async fn token(
 
 fn issue(sim: &Tenant, lifetime: Duration) -> String {
     let encode = |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({ "tid": sim.options.tenant_id, "uti": sim.traffic.dice.token(22) });
+    let mut claims = json!({ "tid": sim.options.tenant_id, "uti": sim.traffic.dice.token(22) });
+    if !sim.options.permissions.is_empty() {
+        claims["roles"] = json!(sim.options.permissions);
+    }
     let token = format!("{}.{}.c2lt", encode(json!({ "alg": "RS256", "typ": "JWT" })), encode(claims));
     sim.tokens.issue(token, sim.traffic.clock.now() + lifetime)
 }

@@ -17,6 +17,9 @@ pub struct GraphOptions {
     pub client_id: String,
     pub client_secret: String,
     pub token_lifetime: Duration,
+    /// The application permissions that an administrator has consented to, as tokens show them. None is
+    /// asked for.
+    pub permissions: Vec<String>,
     /// Items in a page of a delta query or of a member list.
     pub page_size: usize,
     /// Members in one item of a group delta; a larger group fills several.
@@ -48,6 +51,7 @@ impl Default for GraphOptions {
             client_id: "c11e0000-0000-4000-8000-0000000a9901".to_owned(),
             client_secret: "graph-secret-of-the-simulator".to_owned(),
             token_lifetime: Duration::from_secs(3599),
+            permissions: ["User.Read.All", "Group.Read.All"].map(str::to_owned).to_vec(),
             page_size: 100,
             members_per_item: 20,
             delta: DeltaOptions::default(),
