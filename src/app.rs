@@ -2,6 +2,7 @@
 
 mod assemble;
 mod configured;
+pub mod doctor;
 mod handshake;
 mod operations;
 mod token;

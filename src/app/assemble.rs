@@ -26,7 +26,7 @@ use super::{App, Environment, token};
 /// Where a virtual machine asks for its managed identity. Source: Azure Instance Metadata Service.
 const IMDS: &str = "http://169.254.169.254";
 /// A file of its own is kept aside, so that a full disk can be drained.
-const BALLAST_BYTES: u64 = 64 << 20;
+pub const BALLAST_BYTES: u64 = 64 << 20;
 
 impl App {
     /// Opens the store and makes every part. Nothing is sent, but for CXone's discovery when it is
@@ -63,11 +63,7 @@ impl App {
         let named = graph.tenant_id.parse::<UserId>().ok().map(|id| id.to_string());
         let directory = belongs("directory", "graph.tenant_id", tenants.graph, named)?;
         let graph_settings = graph_settings(&graph, &rules, directory)?;
-        // Metadata services are on this machine: a proxy would only get in the way.
-        let graph_transport = match (&graph.credential, &transport) {
-            (GraphCredential::ManagedIdentity { .. }, Transport::Network(_)) => Transport::direct()?,
-            _ => transport.clone(),
-        };
+        let graph_transport = graph_transport(&graph, &transport)?;
         let verifier = Arc::new(Verifier::new(service.client_state_secrets.clone(), &graph.tenant_id));
         let graph = Graph::new(
             graph_settings,
@@ -141,6 +137,14 @@ impl App {
     }
 }
 
+/// Metadata services are on this machine: a proxy would only get in the way.
+pub fn graph_transport(graph: &config::Graph, transport: &Transport) -> anyhow::Result<Transport> {
+    Ok(match (&graph.credential, transport) {
+        (GraphCredential::ManagedIdentity { .. }, Transport::Network(_)) => Transport::direct()?,
+        _ => transport.clone(),
+    })
+}
+
 /// The store belongs to another tenant than the configuration names.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -169,7 +173,11 @@ fn belongs(
     }
 }
 
-fn graph_settings(graph: &config::Graph, rules: &Rules, tenant: Tenant) -> anyhow::Result<graph::Settings> {
+pub fn graph_settings(
+    graph: &config::Graph,
+    rules: &Rules,
+    tenant: Tenant,
+) -> anyhow::Result<graph::Settings> {
     let credential = match &graph.credential {
         GraphCredential::Secret { client_id, secret } => {
             graph::Credential::Secret { client_id: client_id.clone(), secret: secret.clone() }
@@ -201,7 +209,7 @@ fn graph_settings(graph: &config::Graph, rules: &Rules, tenant: Tenant) -> anyho
     })
 }
 
-async fn cxone_settings(
+pub async fn cxone_settings(
     cxone: config::Cxone,
     rules: &Rules,
     known: Option<String>,
@@ -273,7 +281,7 @@ pub fn worker_settings(
     }
 }
 
-fn webhook_urls(public: &Url) -> anyhow::Result<WebhookUrls> {
+pub fn webhook_urls(public: &Url) -> anyhow::Result<WebhookUrls> {
     let below = |path: &str| -> anyhow::Result<Url> {
         let mut url = public.clone();
         url.path_segments_mut()

@@ -1,5 +1,7 @@
 //! What is asked of the configuration while the parts made from it run: try another, or read it again.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
@@ -20,13 +22,16 @@ pub struct Configured {
     started: Values,
     /// What was last put in force. Held while another takes its place.
     in_force: Mutex<Values>,
-    serves: bool,
+    /// Where the store is, for whoever looks at its files.
+    pub store: PathBuf,
+    pub serves: bool,
 }
 
 impl Configured {
     pub fn new(config: &Config) -> Self {
         let (sources, values) = (config.sources().clone(), config.values().clone());
-        Self { sources, started: values.clone(), in_force: Mutex::new(values), serves: false }
+        let store = config.store.path.clone();
+        Self { sources, started: values.clone(), in_force: Mutex::new(values), store, serves: false }
     }
 
     /// Of a service that runs: only there is something to exchange.

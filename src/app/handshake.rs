@@ -22,6 +22,9 @@ pub struct Check {
     pub url: String,
     pub ok: bool,
     pub latency_ms: u64,
+    /// It answered as it must, be it slowly.
+    #[serde(skip)]
+    pub echoed: bool,
     /// What is wrong, in plain words.
     pub problem: Option<String>,
     /// What to do about it.
@@ -47,13 +50,16 @@ pub async fn check(
     let started = Instant::now();
     let answer = api.send(Request::new(Method::POST, asked).body("text/plain; charset=utf-8", "")).await;
     let latency = started.elapsed();
-    let verdict = judge(&answer, &token, latency);
+    let wrong = judge(&answer, &token);
+    let echoed = wrong.is_none();
+    let verdict = wrong.or_else(|| slow(latency));
     let (problem, todo) =
         verdict.map_or((None, None), |(problem, todo)| (Some(problem), Some(todo.to_owned())));
     Check {
         url: url.to_string(),
         ok: problem.is_none(),
         latency_ms: latency.as_millis() as u64,
+        echoed,
         problem,
         todo,
     }
@@ -62,7 +68,6 @@ pub async fn check(
 fn judge(
     answer: &Result<outbound::Response, outbound::Error>,
     token: &str,
-    latency: Duration,
 ) -> Option<(String, &'static str)> {
     let response = match answer {
         Ok(response) => response,
@@ -102,6 +107,10 @@ fn judge(
             "something in front changes the Content-Type",
         ));
     }
+    None
+}
+
+fn slow(latency: Duration) -> Option<(String, &'static str)> {
     (latency > SLOW).then(|| {
         (
             format!("it took {} ms; Graph calls an endpoint slow after 3 s", latency.as_millis()),

@@ -24,8 +24,10 @@ use crate::worker::Worker;
 use crate::worker::adopt::NotAdopted;
 use crate::worker::apply::Filed;
 use crate::worker::failure::{Fault, Stopped};
+use crate::worker::learn::NotLearned;
 
 use super::configured::Configured;
+use super::doctor::Patient;
 use super::handshake;
 
 type Answer = Result<Json, OperationError>;
@@ -62,6 +64,8 @@ pub async fn answer_all(
                 Operation::Simulate { name, text, since, reply } => {
                     (configured.simulate(&worker, &name, &text, since).await, reply)
                 }
+                Operation::Doctor { reply } => (doctor(&worker, transport, &configured).await, reply),
+                Operation::Learn { user, plan, reply } => (learn(&worker, &user, plan).await, reply),
                 Operation::Lint { reply } => (worker.lint().await.map_err(failed), reply),
                 Operation::Reload { reply } => (configured.reload(&worker).await, reply),
                 Operation::Status { reply } => (status(&worker).await, reply),
@@ -247,6 +251,47 @@ async fn unsubscribe(worker: &Worker, id: &str) -> Answer {
         Observed::Present(()) => Ok(json!({ "deleted": id })),
         Observed::Absent => Err(not_found(format!("Graph has no subscription {id}"))),
     }
+}
+
+async fn doctor(worker: &Worker, transport: Transport, configured: &Configured) -> Answer {
+    let patient = Patient::of_parts(worker, transport, configured);
+    Ok(json!({ "findings": patient.examine().await }))
+}
+
+/// What would be written, or, agreed to, what came of it.
+async fn learn(worker: &Worker, user: &str, agreed: Option<String>) -> Answer {
+    let user = resolve(worker, user).await?;
+    let answer = match agreed {
+        None => worker.would_learn(user).await.map(|proposal| json!(proposal)),
+        Some(plan) => worker.learn(user, &plan).await.map(|learning| json!(learning)),
+    };
+    answer.map_err(|why| match why {
+        NotLearned::NoAccount => not_found(
+            "no one CXone account is known to be this user's: `cxone-sync explain` says why, and `cxone-sync sync \
+             user` links what it finds"
+                .to_owned(),
+        ),
+        NotLearned::Protected(why) => {
+            OperationError::new(409, "protected", format!("this account is never written: {why}"))
+        }
+        NotLearned::NothingToChange => OperationError::new(
+            409,
+            "nothing_to_change",
+            "the account shows neither a telephone number nor an address that could be changed and taken back: name \
+             another user",
+        ),
+        NotLearned::OtherByNow { plan } => OperationError::new(
+            409,
+            "set_changed",
+            format!("the account is not as it was when this was agreed to (it is {plan} by now): look again"),
+        ),
+        NotLearned::Forbidden => OperationError::new(
+            409,
+            "held",
+            "an operator has forbidden this change of this user: `cxone-sync held show` names it; or name another user",
+        ),
+        NotLearned::Stopped(stopped) => failed(stopped),
+    })
 }
 
 /// Everybody is looked at again, by a full delta round.

@@ -113,7 +113,7 @@ pub fn run(command: &Command, cli: &Cli, mut screen: Screen) -> Result<Exit, Fai
     }
 }
 
-fn read(cli: &Cli) -> Result<Config, ConfigErrors> {
+pub fn read(cli: &Cli) -> Result<Config, ConfigErrors> {
     let flags: Vec<(String, String)> =
         cli.log_level.iter().map(|level| ("log.level".to_owned(), level.clone())).collect();
     Config::load(cli.config.as_deref(), std::env::vars_os(), &flags)

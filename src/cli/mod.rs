@@ -16,6 +16,7 @@ mod apply;
 mod completions;
 mod config;
 pub mod demo;
+mod doctor;
 mod drift;
 mod explain;
 mod healthcheck;
@@ -91,6 +92,7 @@ Examples:
   CXONE_SYNC__SYNC__MODE=observe cxone-sync --config cxone-sync.toml serve")]
     Serve,
     Demo(DemoArgs),
+    Doctor(doctor::Args),
     Subscribe(subscribe::Args),
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
@@ -151,6 +153,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         // The service and the demo start their own logging.
         Command::Serve => serve::run(config::load(&cli)?).await,
         Command::Demo(args) => demo::run(args, cli.log_level).await,
+        Command::Doctor(args) => doctor::run(args, &cli, screen).await,
         Command::Completions(args) => completions::run(args, screen),
         Command::Mapping(mapping::Command::Table { output }) => mapping::table(*output, &cli, screen),
         Command::Mapping(mapping::Command::Lint { output }) => {

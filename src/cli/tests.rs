@@ -23,6 +23,9 @@ fn every_command_is_understood() {
         "serve --config a.toml --log-level debug",
         "demo",
         "demo --users 5 --changes 9 --faults many --keep -o json",
+        "doctor",
+        "doctor -o json",
+        "doctor --learn test.agent@example.com --yes",
         "subscribe -o json",
         "subscriptions list",
         "subscriptions renew 7f105c7d",
@@ -94,6 +97,9 @@ fn every_command_is_understood() {
 fn what_makes_no_sense_is_refused_with_exit_code_2() {
     for line in [
         "",
+        "doctor --yes",
+        "doctor --learn",
+        "doctor --learn ana",
         "queue",
         "queue replay",
         "queue replay --all --parked",

@@ -5,6 +5,7 @@
 //! publish is found out and remembered ([`Learned`]): the dialect of a change, the filters that are
 //! refused, the content type. There are no retries here but for one new token after a 401.
 
+mod describe;
 mod dialect;
 pub mod discovery;
 mod entry;
@@ -22,10 +23,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use describe::Provider;
 pub use dialect::{Dialect, DialectChoice};
 pub use discovery::{Discovered, discover};
 pub use errors::Error;
@@ -143,6 +145,16 @@ impl Cxone {
     /// How many requests may be under way at present.
     pub fn concurrency(&self) -> usize {
         self.inner.scim.concurrency()
+    }
+
+    /// How far CXone's clock was ahead of ours at its last answer.
+    pub fn skew(&self) -> Option<SignedDuration> {
+        self.inner.scim.skew()
+    }
+
+    /// Whether the dialect is configured or to be found out.
+    pub fn dialect(&self) -> DialectChoice {
+        self.inner.dialect
     }
 
     /// Gets a token, or says why there is none.

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::errors::Error;
 use super::wire::User;
-use super::{Cxone, dialect, merge};
+use super::{Cxone, Dialect, dialect, merge};
 use crate::domain::queue::Change;
 use crate::domain::user::Attributes;
 use crate::outbound::Method;
@@ -51,6 +51,19 @@ impl Cxone {
             }
         };
         Ok(Some(Draft { method: method.to_string(), path: url.path().to_owned(), body }))
+    }
+
+    /// The requests by which [`Cxone::update_in`] would make these changes, in each dialect.
+    pub fn previews(&self, user: &User, changes: &[Change]) -> Vec<(Dialect, Draft)> {
+        let (Some(raw), Ok(url)) = (user.raw.as_object(), self.user_url(&user.view.id)) else {
+            return Vec::new();
+        };
+        let draft = |dialect| {
+            let update = dialect::update(raw, changes, dialect, &self.roles)?;
+            let (method, path) = (update.method.to_string(), url.path().to_owned());
+            Some((dialect, Draft { method, path, body: update.body }))
+        };
+        Dialect::ALL.into_iter().filter_map(draft).collect()
     }
 }
 

@@ -74,6 +74,25 @@ impl Cxone {
         }
     }
 
+    /// As [`Cxone::update`], in this dialect and no other, and without a conclusion.
+    pub async fn update_in(
+        &self,
+        dialect: Dialect,
+        user: &User,
+        changes: &[Change],
+    ) -> Result<Option<User>, Error> {
+        let raw = user.raw.as_object();
+        match raw.and_then(|raw| dialect::update(raw, changes, dialect, &self.roles)) {
+            Some(update) => self.send_update(user, &update).await,
+            None => Ok(Some(user.clone())),
+        }
+    }
+
+    /// Somebody has seen that the target understands this dialect. A configured one stays in force.
+    pub fn learn(&self, dialect: Dialect) {
+        self.remember(dialect);
+    }
+
     /// Whether the first has proven itself, or was configured; and all that may be tried.
     pub(super) fn dialects(&self) -> (bool, &'static [Dialect]) {
         match (self.inner.dialect, self.knowledge().dialect) {

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod rules;
 
 pub mod adopt;
+pub mod checkup;
 pub mod codes;
 pub mod conflict;
 pub mod coverage;

@@ -23,7 +23,7 @@ mod wire;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::outbound::{
@@ -129,6 +129,17 @@ impl Graph {
     /// Gets a token if there is none in service, and does nothing with it: for `doctor` and probes.
     pub async fn sign_in(&self) -> Result<(), Error> {
         self.inner.tokens.current().await.map(drop)
+    }
+
+    /// The application permissions in the token in service, fetched when there is none. `None`: it is no
+    /// token that can be looked into.
+    pub async fn permissions(&self) -> Result<Option<BTreeSet<String>>, Error> {
+        Ok(self.inner.tokens.current().await?.roles())
+    }
+
+    /// How far Graph's clock was ahead of ours at its last answer.
+    pub fn skew(&self) -> Option<SignedDuration> {
+        self.api().skew()
     }
 
     fn api(&self) -> &Api {

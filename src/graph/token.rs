@@ -5,6 +5,7 @@
 //! for 30 s; a renewal ahead of time that failed is tried again after 30 to 60 s; and a token that
 //! Graph does not accept is replaced at most every 30 s.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::credential::{Asking, Credential};
 use super::error::{Error, Refusal};
 use super::{Settings, wire};
 use crate::clock::{Clock, later, until};
-use crate::outbound::{Api, HeaderValue, Response, StatusCode, Tenant, Transport, Url, claim};
+use crate::outbound::{Api, HeaderValue, Response, StatusCode, Tenant, Transport, Url, claim, claims};
 use crate::random::Random;
 use crate::shutdown::Tasks;
 use crate::telemetry::Metrics;
@@ -40,6 +41,14 @@ pub struct Bearer {
 impl Bearer {
     pub fn header(&self) -> HeaderValue {
         self.header.clone()
+    }
+
+    /// What an administrator has granted to the application, as the token says: the claim is left out
+    /// when that is nothing. Source: Microsoft identity platform, access token claims reference.
+    pub fn roles(&self) -> Option<BTreeSet<String>> {
+        let claims = claims(self.header.to_str().ok()?.strip_prefix("Bearer ")?)?;
+        let roles = claims["roles"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
+        Some(roles.map(str::to_owned).collect())
     }
 }
 

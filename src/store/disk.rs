@@ -71,9 +71,7 @@ impl Disk {
 
 impl Ballast {
     fn free_bytes(&self) -> io::Result<u64> {
-        let directory = directory_of(&self.path);
-        let disk = statvfs(directory)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_bytes(directory_of(&self.path))
     }
 
     fn lay(&self) -> io::Result<()> {
@@ -91,6 +89,12 @@ impl Ballast {
         }
         file.sync_all()
     }
+}
+
+/// The room that is left to us on the disk of a directory.
+pub(super) fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let disk = statvfs(directory)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 pub(super) fn directory_of(path: &Path) -> &Path {

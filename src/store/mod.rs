@@ -9,7 +9,7 @@
 //! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
 //! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `samples`, `groups`, `rounds`,
 //! `subscriptions`, `meta`, and `survey` of it all), how it looks on disk (`tables`, `record`) and how the
-//! file is opened (`open`, `disk`).
+//! file is opened (`open`, `disk`) or looked at from outside (`health`).
 
 mod error;
 
@@ -39,6 +39,7 @@ mod record;
 mod tables;
 
 mod disk;
+pub mod health;
 mod migrate;
 mod open;
 
@@ -74,7 +75,7 @@ use crate::domain::guard::{Budgets, Guarded, Usage};
 use crate::domain::link::Link;
 use crate::domain::pulse::Sample;
 use crate::domain::queue::{
-    Chore, ChoreEntry, ChoreOutcome, Depth, Intent, Job, Mark, News, Outcome, Remark, State, Write,
+    Chore, ChoreEntry, ChoreOutcome, Depth, Intent, Job, Mark, News, Outcome, Remark, State, Write, Wrote,
 };
 use crate::domain::seen::SeenState;
 use crate::domain::subscription::{Resource, Subscription};
@@ -616,6 +617,17 @@ impl Store {
     /// returns, and it may be sent. `clock` is how long the guard's clock has run.
     pub async fn begin_write(&self, intent: Intent, budgets: Budgets, clock: Duration) -> Result<Begun> {
         self.write("beginning a write", move |tx| guard::begin(tx, intent, &budgets, clock)).await
+    }
+
+    /// Writes down how a write ended that no job made. A job's are settled with it.
+    pub async fn end_write(&self, user: UserId, wrote: Wrote) -> Result<()> {
+        self.write("ending a write", move |tx| {
+            if let Some((intent, charge)) = log::conclude(tx, user, &wrote)? {
+                guard::give_back(tx, &intent, charge, &wrote.result)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Writes made to CXone at or after `since`, newest first.

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use super::operations::Whom;
 use super::private::PrivateState;
 use super::wire::{
-    AdoptRequest, ApiError, DropRequest, Dropped, Jobs, PlanRequest, Query, ReplayRequest, RetryRequest,
-    Sent, SimulateRequest, Stats, SyncRequest, UserEntry, Users, user_id, user_name,
+    AdoptRequest, ApiError, DropRequest, Dropped, Jobs, LearnRequest, PlanRequest, Query, ReplayRequest,
+    RetryRequest, Sent, SimulateRequest, Stats, SyncRequest, UserEntry, Users, user_id, user_name,
 };
 use crate::domain::case::Observed;
 use crate::domain::evidence::Evidence;
@@ -53,6 +53,8 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/simulate", post(simulate))
         .route("/reload", post(reload))
         .route("/lint", post(lint))
+        .route("/doctor", post(doctor))
+        .route("/doctor/learn", post(learn))
         .route("/observed", get(observed))
         .route("/pulse", get(pulse))
         .route("/explain/{user}", get(explain))
@@ -210,6 +212,18 @@ async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answ
 
 async fn lint(State(ours): Ours) -> Answer<Value> {
     Ok(Json(ours.operations.lint().await?))
+}
+
+async fn doctor(State(ours): Ours) -> Answer<Value> {
+    Ok(Json(ours.operations.doctor().await?))
+}
+
+async fn learn(State(ours): Ours, Sent(asked): Sent<LearnRequest>) -> Answer<Value> {
+    let user = user_name(&asked.user)?.to_owned();
+    if asked.plan.is_some() {
+        tracing::info!("an operator has the dialect of CXone found out");
+    }
+    Ok(Json(ours.operations.learn(user, asked.plan).await?))
 }
 
 async fn reload(State(ours): Ours) -> Answer<Value> {

@@ -43,6 +43,10 @@ pub enum Operation {
     SyncAll { reply: Reply },
     /// What another configuration, by its name and text, would have done otherwise: an object.
     Simulate { name: String, text: String, since: Option<Timestamp>, reply: Reply },
+    /// Looks at everything that has to be right, and writes nothing: `{"findings": […]}`.
+    Doctor { reply: Reply },
+    /// What finding out the target's dialect on this user would write; with the name of that plan, does it.
+    Learn { user: String, plan: Option<String>, reply: Reply },
     /// What is probably not meant in the rules: `{"findings": […]}`.
     Lint { reply: Reply },
     /// Reads the configuration again and puts in force what can be: an object.
@@ -92,6 +96,8 @@ const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(30 * 60);
 /// Two reads of every user, at the pace of CXone.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// Some reads at either neighbour, each with a timeout of its own.
+const CHECKS: Duration = Duration::from_secs(180);
 /// What `/status` waits for.
 const GLANCE: Duration = Duration::from_secs(2);
 
@@ -164,6 +170,14 @@ impl Operations {
         since: Option<Timestamp>,
     ) -> Result<Value, OperationError> {
         self.ask(LONG, |reply| Operation::Simulate { name, text, since, reply }).await
+    }
+
+    pub async fn doctor(&self) -> Result<Value, OperationError> {
+        self.ask(CHECKS, |reply| Operation::Doctor { reply }).await
+    }
+
+    pub async fn learn(&self, user: String, plan: Option<String>) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Learn { user, plan, reply }).await
     }
 
     pub async fn lint(&self) -> Result<Value, OperationError> {

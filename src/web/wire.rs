@@ -207,6 +207,14 @@ pub struct AdoptRequest {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct LearnRequest {
+    pub user: String,
+    /// The name of what was shown and is agreed to.
+    pub plan: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SimulateRequest {
     /// What the file is called, for messages.
     pub name: String,

@@ -354,7 +354,7 @@ impl Worker {
     }
 
     /// Remembers what was learned of the target's dialect, so that the next start need not.
-    async fn keep_learned(&self) -> Result<(), store::Error> {
+    pub(super) async fn keep_learned(&self) -> Result<(), store::Error> {
         self.keep(super::LEARNED_MEMO, &self.cxone.learned()).await
     }
 

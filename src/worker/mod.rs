@@ -28,6 +28,7 @@ pub mod failure;
 mod groups;
 pub mod inspect;
 mod job;
+pub mod learn;
 mod lint;
 mod look;
 mod rounds;

@@ -9,6 +9,7 @@ mod commands;
 mod dashboard;
 mod coverage;
 mod demo;
+mod doctor;
 mod flow;
 mod kill;
 mod lint;

@@ -269,6 +269,8 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
                 Operation::Renew { id, reply } => (format!("renew {id}"), reply),
                 Operation::Unsubscribe { id, reply } => (format!("unsubscribe {id}"), reply),
                 Operation::Lint { reply } => ("lint".to_owned(), reply),
+                Operation::Doctor { reply } => ("doctor".to_owned(), reply),
+                Operation::Learn { user, plan, reply } => (format!("learn {user} {plan:?}"), reply),
                 Operation::Reload { reply } => ("reload".to_owned(), reply),
                 Operation::SyncAll { reply } => ("sync all".to_owned(), reply),
                 Operation::Resolve { .. } | Operation::Status { .. } => panic!("{operation:?}"),
@@ -312,6 +314,11 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
     let new = json!({ "name": "new.toml", "text": "[sync]", "since": "2026-11-01T00:00:00Z" });
     check(post.clone(), "simulate", Some(new), "simulate new.toml [sync] Some(2026-11-01T00:00:00Z)").await;
     check(post.clone(), "lint", nothing.clone(), "lint").await;
+    check(post.clone(), "doctor", nothing.clone(), "doctor").await;
+    let asked = json!({ "user": "ana@example.com" });
+    check(post.clone(), "doctor/learn", Some(asked), "learn ana@example.com None").await;
+    let agreed = json!({ "user": "ana@example.com", "plan": "5f2c" });
+    check(post.clone(), "doctor/learn", Some(agreed), r#"learn ana@example.com Some("5f2c")"#).await;
     check(post.clone(), "reload", nothing.clone(), "reload").await;
     check(post.clone(), "sync", Some(json!({ "all": true })), "sync all").await;
     check(get.clone(), "explain/ana%40example.com", None, "explain ana@example.com").await;
