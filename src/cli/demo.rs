@@ -6,6 +6,7 @@
 
 pub mod compare;
 mod people;
+mod simulators;
 pub mod stage;
 mod watch;
 
@@ -44,7 +45,8 @@ const SHOWN: usize = 40;
 Examples:
   cxone-sync demo
   cxone-sync demo --users 500 --changes 2000 --faults many
-  cxone-sync demo --keep")]
+  cxone-sync demo --keep
+  cxone-sync demo --simulators")]
 pub struct DemoArgs {
     /// How many people there are at the start
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -58,6 +60,11 @@ pub struct DemoArgs {
     /// Stay up afterwards, with the private listener, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
+    /// Only the two simulators, until Ctrl-C, for a service with a configuration of your own
+    ///
+    /// Prints their addresses, and the init command that makes the configuration.
+    #[arg(long, conflicts_with = "keep")]
+    pub simulators: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -95,13 +102,16 @@ pub async fn run(args: &DemoArgs, log_level: Option<String>) -> Result<Exit, Fai
     let level = log_level.as_deref().unwrap_or("error");
     start_logging(LogFormat::Text, level)
         .map_err(|error| Failure::usage(format!("--log-level {level}: {error}")))?;
+    let screen = Screen::new(args.output.format);
+    if args.simulators {
+        return Ok(simulators::run(args, &screen).await?);
+    }
     let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
     let neighbours = Neighbours::start(SEED, &args.faults.of_the_neighbours())?;
     let mut people = People::new(neighbours.graph.clone(), SEED);
     let told: Vec<_> = (0..args.users).map(|_| people.hire()).collect();
     let roles: Vec<_> = people.groups.iter().cloned().zip(people::ROLES.map(str::to_owned)).collect();
     let configuration = stage::configuration(folder.path(), &neighbours, &roles)?;
-    let screen = Screen::new(args.output.format);
 
     screen.say(&format!("{} people in a simulated Entra tenant, and an empty simulated CXone.", args.users));
     let running = stage::service(&configuration, &[], Clock::system()).await?;
@@ -150,9 +160,13 @@ pub async fn run(args: &DemoArgs, log_level: Option<String>) -> Result<Exit, Fai
     let report = report(args, &running, &neighbours, &first, &lags, seconds, &differences).await?;
     screen.finish(&report, &differences);
     if args.keep {
+        let file = folder.path().join("demo.toml");
+        std::fs::write(&file, &configuration).context("cannot write the configuration of the demo")?;
         screen.say(&format!(
-            "Still up. Private listener: http://{}/status; try: cxone-sync --config … queue stats. Ctrl-C ends it.",
-            running.private_address
+            "Still up. Private listener: http://{}/status; commands: cxone-sync --config {} queue stats. Ctrl-C ends \
+             it. For a service of your own: cxone-sync demo --simulators",
+            running.private_address,
+            file.display()
         ));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     }
@@ -240,9 +254,14 @@ impl Screen {
         };
     }
 
+    /// JSON for programs.
+    fn result(&self, report: &Json) {
+        writeln!(std::io::stdout(), "{report:#}").ok();
+    }
+
     fn finish(&self, report: &Json, differences: &[String]) {
         if self.format == Format::Json {
-            writeln!(std::io::stdout(), "{report:#}").ok();
+            self.result(report);
             return;
         }
         let lag = &report["eventLagMs"];

@@ -22,6 +22,7 @@ mod explain;
 mod healthcheck;
 mod held;
 mod history;
+mod init;
 mod mapping;
 mod offline;
 mod plan;
@@ -92,6 +93,7 @@ Examples:
   CXONE_SYNC__SYNC__MODE=observe cxone-sync --config cxone-sync.toml serve")]
     Serve,
     Demo(DemoArgs),
+    Init(Box<init::Args>),
     Doctor(doctor::Args),
     Subscribe(subscribe::Args),
     #[command(subcommand)]
@@ -153,6 +155,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         // The service and the demo start their own logging.
         Command::Serve => serve::run(config::load(&cli)?).await,
         Command::Demo(args) => demo::run(args, cli.log_level).await,
+        Command::Init(args) => init::run(args, &cli, screen),
         Command::Doctor(args) => doctor::run(args, &cli, screen).await,
         Command::Completions(args) => completions::run(args, screen),
         Command::Mapping(mapping::Command::Table { output }) => mapping::table(*output, &cli, screen),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Style};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::Value;
 
 /// How results are printed.
@@ -88,6 +89,26 @@ impl Screen {
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Asks for a line, without the blanks around it; `None`: there is nobody any more.
+    pub fn ask_line(&mut self, question: &str) -> io::Result<Option<String>> {
+        write!(self.notes, "{question}")?;
+        self.notes.flush()?;
+        let mut answer = String::new();
+        let n_bytes = self.answers.read_line(&mut answer)?;
+        Ok((n_bytes > 0).then(|| answer.trim().to_owned()))
+    }
+
+    /// As [`Screen::ask_line`], while the terminal does not show what is typed.
+    pub fn ask_secret(&mut self, question: &str) -> io::Result<Option<String>> {
+        let unseen = Unseen::begin();
+        let answer = self.ask_line(question);
+        if unseen.is_some() {
+            // The end of the line was not shown either.
+            writeln!(self.notes).ok();
+        }
+        answer
+    }
+
     /// Shows on a terminal that something is under way, until it is dropped.
     pub fn spinner(&self, message: &str) -> Spinner {
         if !self.interactive {
@@ -106,6 +127,26 @@ impl Screen {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
         table
+    }
+}
+
+/// The terminal as it was, to be again when this is dropped.
+struct Unseen(Termios);
+
+impl Unseen {
+    /// `None`: standard input is no terminal, and shows nothing anyway.
+    fn begin() -> Option<Self> {
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        tcsetattr(io::stdin(), OptionalActions::Now, &self.0).ok();
     }
 }
 

@@ -23,6 +23,10 @@ fn every_command_is_understood() {
         "serve --config a.toml --log-level debug",
         "demo",
         "demo --users 5 --changes 9 --faults many --keep -o json",
+        "demo --simulators --users 5",
+        "init",
+        "--config new.toml init --force --poll-only --tenant-id contoso.com --role $ID=Agent --role $ID=Supervisor",
+        "init --steps --graph-credential managed-identity --grant client_credentials",
         "doctor",
         "doctor -o json",
         "doctor --learn test.agent@example.com --yes",
@@ -97,6 +101,11 @@ fn every_command_is_understood() {
 fn what_makes_no_sense_is_refused_with_exit_code_2() {
     for line in [
         "",
+        "init --poll-only --public-url https://sync.example.com",
+        "init --cxone-tenant-id x --scim-url https://x.example/scim/v2",
+        "init --graph-credential password",
+        "init --role Agent",
+        "init --client-secret hunter2",
         "doctor --yes",
         "doctor --learn",
         "doctor --learn ana",
@@ -137,6 +146,7 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "undo --since soon",
         "demo --faults lots",
         "demo --users 0",
+        "demo --simulators --keep",
         "completions tcsh",
         "serve -o json",
     ] {

@@ -11,6 +11,7 @@ mod coverage;
 mod demo;
 mod doctor;
 mod flow;
+mod init;
 mod kill;
 mod lint;
 mod mass;
