@@ -178,8 +178,8 @@ pub fn clock(skews: &[(&str, SignedDuration)]) -> Finding {
     };
     let told = |(name, skew): &(&str, SignedDuration)| match skew.as_secs() {
         -1..=1 => format!("as {name}'s"),
-        0.. => format!("{} s behind {name}'s", skew.as_secs()),
-        _ => format!("{} s ahead of {name}'s", -skew.as_secs()),
+        2.. => format!("{} s behind {name}'s", skew.as_secs()),
+        ..-1 => format!("{} s ahead of {name}'s", -skew.as_secs()),
     };
     let found = format!("our clock is {}", skews.iter().map(told).collect::<Vec<_>>().join(" and "));
     let todo = "set the clock of this host by NTP (chronyd, systemd-timesyncd)";
