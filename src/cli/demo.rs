@@ -20,6 +20,7 @@ use super::exit::{Exit, Failure};
 use super::screen::{Format, Output};
 use crate::app::Running;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::outbound::{Api, Method, Request, Transport};
 use crate::sim;
 use crate::telemetry::{LogFormat, Metrics, start_logging};
@@ -114,7 +115,12 @@ pub async fn run(args: &DemoArgs, log_level: Option<String>) -> Result<Exit, Fai
     let configuration = stage::configuration(folder.path(), &neighbours, &roles)?;
 
     screen.say(&format!("{} people in a simulated Entra tenant, and an empty simulated CXone.", args.users));
-    let running = stage::service(&configuration, &[], Clock::system()).await?;
+    // From a file, so that with --keep one can change it and have it read again.
+    let file = folder.path().join("cxone-sync.toml");
+    std::fs::write(&file, configuration).with_context(|| format!("cannot write {}", file.display()))?;
+    let no_environment = std::iter::empty::<(std::ffi::OsString, std::ffi::OsString)>();
+    let config = Config::load(Some(&file), no_environment, &[]).context("the demo's configuration")?;
+    let running = stage::service_of(config, Clock::system()).await?;
     let handshake = subscribe(folder.path()).await?;
     screen.say(&format!("Subscribed: Graph shook hands with {} in {handshake} ms.", running.public_address));
 
@@ -160,12 +166,8 @@ pub async fn run(args: &DemoArgs, log_level: Option<String>) -> Result<Exit, Fai
     let report = report(args, &running, &neighbours, &first, &lags, seconds, &differences).await?;
     screen.finish(&report, &differences);
     if args.keep {
-        let file = folder.path().join("demo.toml");
-        std::fs::write(&file, &configuration).context("cannot write the configuration of the demo")?;
         screen.say(&format!(
-            "Still up. Private listener: http://{}/status; commands: cxone-sync --config {} queue stats. Ctrl-C ends \
-             it. For a service of your own: cxone-sync demo --simulators",
-            running.private_address,
+            "Still up until Ctrl-C. From another terminal:\n  export CXONE_SYNC_CONFIG={}\n  cxone-sync queue stats",
             file.display()
         ));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;

@@ -107,7 +107,10 @@ pub async fn service(
     clock: Clock,
 ) -> anyhow::Result<Running> {
     let no_environment = std::iter::empty::<(std::ffi::OsString, std::ffi::OsString)>();
-    let config = Config::parse("the demo's configuration", configuration, no_environment, flags)?;
+    service_of(Config::parse("the demo's configuration", configuration, no_environment, flags)?, clock).await
+}
+
+pub async fn service_of(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let environment = Environment { clock, random: Random::system(), transport: Transport::direct()? };
     App::assemble(config, environment).await?.start().await
 }
