@@ -21,7 +21,7 @@ impl fmt::Debug for Values {
 }
 
 /// Whether a running service can take another value.
-fn can_be_exchanged(path: &str) -> bool {
+pub(super) fn can_be_exchanged(path: &str) -> bool {
     decides(path) || path.starts_with("sync.") || path == "cxone.trust_baseline_for"
 }
 

@@ -1,5 +1,6 @@
 mod example;
 mod layers;
+mod page;
 mod refused;
 mod shown;
 mod sources;
