@@ -9,6 +9,7 @@ mod commands;
 mod dashboard;
 mod coverage;
 mod demo;
+mod docs;
 mod doctor;
 mod flow;
 mod init;
