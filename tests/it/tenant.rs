@@ -117,3 +117,26 @@ async fn in_another_tenant_of_cxone_nobody_is_looked_for_and_nobody_made() {
     stage.arrives(&ana).await;
     stop(running).await;
 }
+
+/// As in the README: the issuer says where CXone is, and an access key opens it.
+#[tokio::test(flavor = "multi_thread")]
+async fn cxone_is_found_by_its_issuer_and_opened_by_an_access_key() {
+    let mut stage = Stage::new();
+    let options = stage.cxone().options().clone();
+    let (issuer, tenant) = (stage.cxone().issuer(), options.tenant_id);
+    let addresses = format!(
+        "scim_url = \"{}\"\ntoken_url = \"{}\"\n",
+        stage.cxone().scim_url(),
+        stage.cxone().token_url()
+    );
+    let discovery = format!(
+        "discovery = \"{issuer}?tenantId={tenant}\"\ngrant = \"access_key\"\naccess_key_id = \"{}\"\naccess_key_secret = \"{}\"\n",
+        options.access_key_id, options.access_key_secret
+    );
+    assert!(stage.configuration.contains(&addresses), "{}", stage.configuration);
+    stage.configuration = stage.configuration.replace(&addresses, &discovery);
+    let ana = stage.hire("Ana");
+    let running = stage.serve(&[]).await;
+    stage.arrives(&ana).await;
+    stop(running).await;
+}
