@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use clap::Parser as _;
 use cxone_sync::cli::Cli;
 use cxone_sync::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::process::{Process, log_of, run};
 use super::stage::{Stage, until};
@@ -429,14 +429,16 @@ impl Theatre {
         self.scene.json("cxone-sync held list")["set"].is_string()
     }
 
-    /// Ben comes back, where he is gone, and leaves.
+    /// Ben comes back, where he is gone or was rejected, and leaves.
     async fn hold_ben(&self) {
         self.stage.graph().enable(&self.ben);
-        let back =
-            until(|| self.stage.account(&self.ben).is_some_and(|account| account["active"] == true)).await;
+        let back = until(|| {
+            let is_active = self.stage.account(&self.ben).is_some_and(|account| account["active"] == true);
+            is_active && self.scene.json("cxone-sync held list")["restraints"] == json!([])
+        });
+        assert!(back.await, "Ben does not come back:\n{}", log_of(&self.stage));
         self.stage.graph().disable(&self.ben);
-        let held = until(|| self.is_anything_held()).await;
-        assert!(back && held, "Ben is not held:\n{}", log_of(&self.stage));
+        assert!(until(|| self.is_anything_held()).await, "Ben is not held:\n{}", log_of(&self.stage));
     }
 
     async fn play(&self, command: &str) -> Result<(), String> {
@@ -724,12 +726,12 @@ fn every_configuration_that_is_shown_can_be_used() {
         for block in page.blocks().iter().filter(|block| block.language == "toml") {
             n_shown += 1;
             let no_environment = std::iter::empty::<(String, String)>();
-            let Err(errors) = Config::parse(&block.place, &block.text, no_environment, &[]) else { continue };
-            // A part of a configuration lacks the rest; and what only its reader has: ids in angle
-            // brackets, files, variables.
+            let text: String = block.text.lines().map(|line| with_ids(line) + "\n").collect();
+            let Err(errors) = Config::parse(&block.place, &text, no_environment, &[]) else { continue };
+            // A part of a configuration lacks the rest; and what only its reader has: files, variables.
             let lacks = |what: &str| {
                 let missing = what.contains(" is missing") || what.contains("has no credential");
-                missing || what.contains("cannot read") || what.contains('<') || what.contains(" is not set")
+                missing || what.contains("cannot read") || what.contains(" is not set")
             };
             for problem in errors.problems().iter().filter(|problem| !lacks(&problem.what)) {
                 wrong.push(problem.to_string());
@@ -738,6 +740,43 @@ fn every_configuration_that_is_shown_can_be_used() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(n_shown > 10, "only {n_shown} configurations were found");
+}
+
+/// A configuration that claims to be enough is: with ids for what stands in angle brackets, and files.
+#[test]
+fn every_whole_configuration_that_is_shown_is_enough() {
+    let mut n_whole = 0;
+    for page in pages() {
+        for block in page.blocks().iter().filter(|block| block.language == "toml") {
+            if !["[service]", "[graph]", "[cxone]"].iter().all(|section| block.text.contains(section)) {
+                continue;
+            }
+            n_whole += 1;
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("secret");
+            fs::write(&file, "long enough for every purpose").unwrap();
+            let mut text = String::new();
+            for line in block.text.lines() {
+                let named = line.split_once(" = ").filter(|(key, _)| key.ends_with("_file"));
+                match named {
+                    Some((key, _)) => text += &format!("{key} = \"{}\"\n", file.display()),
+                    None => text += &format!("{}\n", with_ids(line)),
+                }
+            }
+            let no_environment = std::iter::empty::<(String, String)>();
+            let config = Config::parse(&block.place, &text, no_environment, &[])
+                .unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(config.warnings, [""; 0], "{}", block.place);
+        }
+    }
+    assert!(n_whole > 0, "no whole configuration is shown");
+}
+
+/// An id in the place of every `<…>`.
+fn with_ids(line: &str) -> String {
+    let Some((before, rest)) = line.split_once('<') else { return line.to_owned() };
+    let (_, after) = rest.split_once('>').unwrap();
+    format!("{before}{SOME_GROUP}{}", with_ids(after))
 }
 
 /// The paths of all keys, and of the tables they are in.
