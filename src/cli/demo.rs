@@ -167,7 +167,9 @@ pub async fn run(args: &DemoArgs, log_level: Option<String>) -> Result<Exit, Fai
     screen.finish(&report, &differences);
     if args.keep {
         screen.say(&format!(
-            "Still up until Ctrl-C. From another terminal:\n  export CXONE_SYNC_CONFIG={}\n  cxone-sync queue stats",
+            "Still up until Ctrl-C.\nThe dashboard: http://{}/, opened by the token in {}\nFrom another terminal:\n  export CXONE_SYNC_CONFIG={}\n  cxone-sync queue stats",
+            running.private_address,
+            folder.path().join("admin-token").display(),
             file.display()
         ));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
