@@ -8,6 +8,7 @@ pub mod observed;
 pub mod user;
 
 pub mod case;
+pub mod event;
 pub mod evidence;
 pub mod link;
 pub mod queue;
