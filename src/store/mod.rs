@@ -8,8 +8,8 @@
 //! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
 //! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
 //! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `samples`, `groups`, `rounds`,
-//! `subscriptions`, `meta`, and `survey` of it all), how it looks on disk (`tables`, `record`) and how the
-//! file is opened (`open`, `disk`) or looked at from outside (`health`).
+//! `subscriptions`, `events`, `meta`, and `survey` of it all), how it looks on disk (`tables`, `record`) and
+//! how the file is opened (`open`, `disk`) or looked at from outside (`health`).
 
 mod error;
 
@@ -24,6 +24,7 @@ mod operator;
 mod queue;
 
 mod cases;
+mod events;
 mod groups;
 mod guard;
 mod links;
@@ -59,6 +60,7 @@ use tokio::sync::futures::Notified;
 pub use cases::{Ruled, Ruling, Verdict};
 pub use claim::{ChoreClaim, Claim};
 pub use error::{Error, Fault, OpenError};
+pub use events::{Hearer, Outgoing, ReceiverId};
 pub use groups::GroupDiff;
 pub use guard::Begun;
 pub use journal::Told;
@@ -71,6 +73,7 @@ pub use states::SeenStates;
 pub use survey::Survey;
 
 use crate::domain::case::{Case, HeldItem, Preapproval, Work};
+use crate::domain::event::{Delivery, Event};
 use crate::domain::guard::{Budgets, Guarded, Usage};
 use crate::domain::link::Link;
 use crate::domain::pulse::Sample;
@@ -608,6 +611,47 @@ impl Store {
     /// Forgets the link: the next round is a full one.
     pub async fn forget_round(&self, resource: Resource) -> Result<()> {
         self.write("forgetting a delta round", move |tx| rounds::forget(tx, resource)).await
+    }
+}
+
+/// What operators are told of by themselves.
+impl Store {
+    /// Takes an event in for these receivers. It is handed over when this returns and on disk with `Ok` of
+    /// the future, which gives how many older deliveries had to give way to it.
+    pub fn hear(
+        &self,
+        event: Event,
+        hearers: Vec<Hearer>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<usize>> + Send + use<> {
+        let writer = self.0.writer.clone();
+        let sent = writer.send_work("hearing of an event", move |tx| events::hear(tx, &event, &hearers, now));
+        async move { sent?.await.unwrap_or_else(|_| Err(writer.shared().gone())) }
+    }
+
+    /// Ends the quiet windows that are over. When the next one ends that has something to tell, and how
+    /// many older deliveries had to give way.
+    pub async fn end_quiet_windows(
+        &self,
+        hearers: Vec<Hearer>,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, usize)> {
+        self.write("ending quiet windows", move |tx| events::end_windows(tx, &hearers, now)).await
+    }
+
+    /// What waits for a receiver, the oldest first.
+    pub async fn outgoing(&self, receiver: ReceiverId) -> Result<Vec<Outgoing>> {
+        self.read("reading the outbox", move |tx| events::waiting(tx, receiver)).await
+    }
+
+    /// Puts a delivery off, or takes it off the outbox.
+    pub async fn tried_delivery(&self, outgoing: Outgoing, again: Option<Delivery>) -> Result<()> {
+        self.write("keeping a delivery", move |tx| events::tried(tx, &outgoing, again.as_ref())).await
+    }
+
+    /// Forgets everything of receivers other than these.
+    pub async fn keep_receivers(&self, receivers: BTreeSet<ReceiverId>) -> Result<()> {
+        self.write("keeping the receivers", move |tx| events::keep_only(tx, &receivers)).await
     }
 }
 

@@ -332,5 +332,7 @@ fn make_tables(tx: &Writing) -> Result<(), Fault> {
     tx.write(tables::PREAPPROVED)?;
     tx.write(tables::STATES)?;
     tx.write(tables::STATE_ENDS)?;
+    tx.write(tables::OUTBOX)?;
+    tx.write(tables::QUIET)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Fault;
 use crate::domain::case::{Case, Preapproval};
+use crate::domain::event::{Delivery, Quiet};
 use crate::domain::evidence::RemovedReason;
 use crate::domain::link::Link;
 use crate::domain::pulse::Sample;
@@ -225,6 +226,8 @@ records! {
     Case => "case",
     Preapproval => "preapproval",
     SeenState => "seen state",
+    Delivery => "delivery",
+    Quiet => "quiet window",
 }
 
 /// One [`Part`] as JSON, made on the thread of the caller so that the writer only has to join.

@@ -73,6 +73,10 @@ pub(super) const STATE_ENDS: Definition<&[u8; 48], &[u8]> = TableDefinition::new
 
 /// Time → `Sample`
 pub(super) const SAMPLES: Definition<&Instant, &[u8]> = TableDefinition::new("samples");
+/// `receiver · time · id` → `Delivery`
+pub(super) const OUTBOX: Definition<&[u8], &[u8]> = TableDefinition::new("outbox");
+/// `receiver · kind · 0 · subject` → `Quiet`
+pub(super) const QUIET: Definition<&[u8], &[u8]> = TableDefinition::new("quiet");
 
 /// Keys of [`META`].
 pub(super) mod meta {

@@ -16,5 +16,6 @@ mod survey;
 
 mod crash;
 mod damage;
+mod events;
 mod open;
 mod writer;

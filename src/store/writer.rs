@@ -207,7 +207,7 @@ impl Shared {
     }
 
     /// Why a request was dropped without a reply.
-    fn gone(&self) -> Error {
+    pub fn gone(&self) -> Error {
         self.failure.get().cloned().unwrap_or(Error::Closed)
     }
 

@@ -53,6 +53,8 @@ pub fn content(store: &Store) -> Result<Content, Error> {
         collect(tx, "states", tables::STATES, &mut rows)?;
         collect(tx, "state_ends", tables::STATE_ENDS, &mut rows)?;
         collect(tx, "samples", tables::SAMPLES, &mut rows)?;
+        collect(tx, "outbox", tables::OUTBOX, &mut rows)?;
+        collect(tx, "quiet", tables::QUIET, &mut rows)?;
         let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
         rows.push(("folded", Vec::new(), folded.to_be_bytes().into()));
         Ok(rows)
