@@ -11,6 +11,7 @@
 
 mod changes;
 mod errors;
+mod events;
 mod keys;
 mod kind;
 mod layers;
@@ -33,8 +34,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::outbound::Url;
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 
+use crate::domain::event;
 use crate::domain::guard::Budgets;
 use crate::domain::rules::Rules;
 use crate::telemetry::LogFormat;
@@ -63,6 +65,8 @@ pub struct Config {
     pub guard: Guard,
     pub retention: Retention,
     pub log: Log,
+    /// `[[events]]`
+    pub events: Vec<Receiver>,
     /// What is allowed and probably not meant. To be logged at start.
     pub warnings: Vec<String>,
     settings: Vec<Setting>,
@@ -228,6 +232,17 @@ pub struct Retention {
     pub history: Duration,
 }
 
+/// Who is told of events.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    pub url: SecretString,
+    /// As many bytes each as the standard asks for; all sign.
+    pub secrets: Vec<SecretSlice<u8>>,
+    pub slack: bool,
+    pub quiet_window: Duration,
+    pub types: Vec<event::Kind>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,
@@ -291,6 +306,7 @@ impl Config {
         let rules = rules::rules(&mut settings);
         let (guard, retention) = (sections::guard(&settings), sections::retention(&settings));
         let log = sections::log(&settings);
+        let events = events::events(&mut settings);
 
         match (graph, cxone, rules) {
             (Some(graph), Some(cxone), Some(rules)) if settings.problems.is_empty() => {
@@ -306,6 +322,7 @@ impl Config {
                     guard,
                     retention,
                     log,
+                    events,
                     warnings,
                     settings: shown,
                     values,

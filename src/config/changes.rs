@@ -22,7 +22,10 @@ impl fmt::Debug for Values {
 
 /// Whether a running service can take another value.
 pub(super) fn can_be_exchanged(path: &str) -> bool {
-    decides(path) || path.starts_with("sync.") || path == "cxone.trust_baseline_for"
+    decides(path)
+        || path.starts_with("sync.")
+        || path.starts_with("events")
+        || path == "cxone.trust_baseline_for"
 }
 
 impl Values {

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use crate::domain::event;
 use crate::domain::guard::Guarded;
 use crate::domain::user::Attribute;
 
@@ -35,6 +36,9 @@ pub fn all() -> &'static [Key] {
     static KEYS: LazyLock<Vec<Key>> = LazyLock::new(table);
     &KEYS
 }
+
+/// The lists of tables, with what a row must have.
+pub const LISTS: [(&str, &[&str]); 2] = [("roles", &["group", "role"]), ("events", &[])];
 
 pub fn find(pattern: &str) -> Option<&'static Key> {
     all().iter().find(|key| key.path == pattern)
@@ -93,7 +97,7 @@ pub const NAME_PARTS: [Attribute; 3] = [Attribute::GivenName, Attribute::MiddleN
 pub const NAME_KEYS: [&str; 3] = ["owner", "tie", "create_only"];
 
 /// In the order of the documentation.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "service",
     "store",
     "graph",
@@ -105,11 +109,20 @@ const SECTIONS: [&str; 11] = [
     "retention",
     "log",
     "roles",
+    "events",
 ];
 
 const DAY_S: u64 = 86_400;
 const YEAR_S: u64 = 366 * DAY_S;
 const OWNERS: &[&str] = &["entra", "cxone", "newest", "hold"];
+const EVENTS: &[&str] = &[
+    event::Kind::GuardTripped.name(),
+    event::Kind::UserParked.name(),
+    event::Kind::SubscriptionLost.name(),
+    event::Kind::CircuitOpen.name(),
+    event::Kind::CredentialExpiring.name(),
+    event::Kind::CoverageLow.name(),
+];
 const SIDES: &[&str] = &["entra", "cxone"];
 
 fn table() -> Vec<Key> {
@@ -279,6 +292,12 @@ fn fixed(add: &mut Add<'_>) {
     add("roles[].group", Kind::Text(kind::group), None, "The group's object id");
     add("roles[].role", text, None, "The role, as CXone shows it");
     add("roles[].privileged", Kind::Flag, Some("false"), "The role gives power over others: giving it counts toward guard.privileged_grants");
+
+    add("events[].url", Kind::Secret(1), None, "Where events are sent; https, and a secret, for whoever knows some of these may post there");
+    add("events[].secret", Kind::Secrets(1), None, "Signs what is sent, as whsec_ and base64; of a list all sign");
+    add("events[].format", Kind::Choice(&["standard", "slack"]), Some(r#""standard""#), "standard: Standard Webhooks; slack: the text for a Slack or Teams channel");
+    add("events[].quiet_window", Kind::Duration(0, 7 * DAY_S, "somebody should hear of what goes on"), Some(r#""15m""#), "For so long more about the same only counts");
+    add("events[].types", Kind::Choices(EVENTS), Some(r#"["guard.tripped", "user.parked", "subscription.lost", "circuit.open", "credential.expiring", "coverage.low"]"#), "Which events are sent");
 
     add("guard.protected_users", Kind::Texts(kind::somebody), Some("[]"), "Entra object ids and CXone user names that are never written");
     add("guard.protected_roles", Kind::Texts(kind::text), Some("[]"), "Whoever holds one of these CXone roles is never written, and no group gives one");

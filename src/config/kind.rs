@@ -380,6 +380,27 @@ pub fn parse_issuer(text: &str) -> Result<Url, Complaint> {
     Ok(url)
 }
 
+/// The URL of a receiver of events: as [`parse_url`], but some have a key in the query, and nothing of it
+/// is shown.
+pub fn parse_receiver(text: &str) -> Result<Url, Complaint> {
+    let example = "write it as https://host/path";
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
+        return complain("not a URL: it holds white space or a backslash", example);
+    }
+    let Ok(url) = Url::parse(text) else { return complain("not a URL", example) };
+    if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+        return complain("not an https URL", example);
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return complain("the URL holds a user name, a password or a fragment", "remove it");
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        let todo = "use https (http is for 127.0.0.1, ::1 and localhost only)";
+        return complain("the URL is not encrypted", todo);
+    }
+    Ok(url)
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -82,7 +82,11 @@ fn canonical(segments: &[&str], origin: &Origin) -> Result<String, Problem> {
         && let Some((list, _)) = lists.into_iter().find(|(list, _)| list.eq_ignore_ascii_case(first))
     {
         let what = format!("{list} is a list of tables, and is given as a whole");
-        let todo = format!(r#"write {}=[{{ group = "…", role = "…" }}]"#, keys::variable(list));
+        let example = match list {
+            "roles" => r#"{ group = "…", role = "…" }"#,
+            _ => r#"{ url = "…", secret = "…" }"#,
+        };
+        let todo = format!("write {}=[{example}]", keys::variable(list));
         return Err(Problem { place: Some(origin.clone()), what, todo });
     }
     for key in keys::all() {
@@ -135,6 +139,8 @@ fn nearest_key(path: &str) -> String {
     let (section, name) = path.rsplit_once('.').unwrap_or(("", &path));
     let known = || keys::all().iter().map(|key| key.path.as_str());
     let moved: Vec<&str> = known()
+        // What stands in the rows of a list stands nowhere else.
+        .filter(|key| !key.contains("[]"))
         .filter(|key| key.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case(name)))
         .collect();
     if let [only] = moved[..] {

@@ -136,7 +136,7 @@ fn protected(settings: &mut Settings, table: Option<&RoleTable>) -> Protected {
 
 fn role_table(settings: &mut Settings) -> Option<RoleTable> {
     let (mut rows, mut whole) = (Vec::new(), true);
-    for n in 0..settings.n_roles() {
+    for n in 0..settings.n_rows("roles") {
         let path = |name| format!("roles[{n}].{name}");
         for name in ["group", "role"] {
             let path = path(name);

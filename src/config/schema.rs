@@ -27,7 +27,9 @@ pub fn schema() -> Value {
         }
         *at = property(key);
     }
-    root["properties"]["roles"]["items"]["required"] = json!(["group", "role"]);
+    for (list, needed) in keys::LISTS.iter().filter(|(_, needed)| !needed.is_empty()) {
+        root["properties"][list]["items"]["required"] = json!(needed);
+    }
     root
 }
 

@@ -21,7 +21,8 @@ pub struct Settings {
     ready: BTreeMap<String, Set>,
     /// Also what was given and is wrong.
     given: BTreeMap<String, Origin>,
-    n_roles: usize,
+    /// How many rows the lists of tables have.
+    n_rows: BTreeMap<String, usize>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
     /// A secret stands in the file itself.
@@ -96,7 +97,7 @@ impl Settings {
                 }
             }
             Plain::List(rows) if below("[].") => {
-                self.n_roles = rows.len();
+                self.n_rows.insert(path.to_owned(), rows.len());
                 for (n, row) in rows.into_iter().enumerate() {
                     self.given.insert(format!("{path}[{n}]"), row.origin.clone());
                     self.flatten(&format!("{path}[{n}]"), row, leaves);
@@ -142,28 +143,33 @@ impl Settings {
     fn read_secret_files(&mut self) {
         for key in keys::all() {
             let (Kind::SecretFile(of) | Kind::SecretFiles(of)) = key.kind else { continue };
-            let path = key.path.as_str();
-            let Some(named_by) = self.given.get(path).cloned() else { continue };
-            if let Some(other) = self.given.get(of) {
-                let what = format!("{of} and {path} are both given");
-                let todo = format!("keep one of them; the other is at {other}");
-                self.problems.push(Problem { place: Some(named_by), what, todo });
-                continue;
+            for (path, of) in self.rows(&key.path).into_iter().zip(self.rows(of)) {
+                self.read_secret_file(&path, &of);
             }
-            self.given.insert(of.to_owned(), named_by.clone());
-            let mut secrets = Vec::new();
-            for file in self.texts(path) {
-                let file = PathBuf::from(file);
-                let origin = Origin::SecretFile { path: file.clone(), named_by: Box::new(named_by.clone()) };
-                match read_secret(&file, find(of).kind, &origin) {
-                    Ok(secret) => secrets.extend(secret),
-                    Err(complaint) => {
-                        let what = format!("{}: {}", file.display(), complaint.what);
-                        self.complain(path, named_by.clone(), Complaint { what, ..complaint });
-                    }
+        }
+    }
+
+    fn read_secret_file(&mut self, path: &str, of: &str) {
+        let Some(named_by) = self.given.get(path).cloned() else { return };
+        if let Some(other) = self.given.get(of) {
+            let what = format!("{of} and {path} are both given");
+            let todo = format!("keep one of them; the other is at {other}");
+            self.problems.push(Problem { place: Some(named_by), what, todo });
+            return;
+        }
+        self.given.insert(of.to_owned(), named_by.clone());
+        let mut secrets = Vec::new();
+        for file in self.texts(path) {
+            let file = PathBuf::from(file);
+            let origin = Origin::SecretFile { path: file.clone(), named_by: Box::new(named_by.clone()) };
+            match read_secret(&file, key(of).kind, &origin) {
+                Ok(secret) => secrets.extend(secret),
+                Err(complaint) => {
+                    let what = format!("{}: {}", file.display(), complaint.what);
+                    self.complain(path, named_by.clone(), Complaint { what, ..complaint });
                 }
-                self.ready.insert(of.to_owned(), Set { ready: Ready::Secrets(secrets.clone()), origin });
             }
+            self.ready.insert(of.to_owned(), Set { ready: Ready::Secrets(secrets.clone()), origin });
         }
     }
 
@@ -184,11 +190,7 @@ impl Settings {
 
     fn fill_in_defaults(&mut self) {
         for key in keys::all() {
-            let paths = match key.path.strip_prefix("roles[]") {
-                Some(rest) => (0..self.n_roles).map(|n| format!("roles[{n}]{rest}")).collect(),
-                None => vec![key.path.clone()],
-            };
-            for path in paths {
+            for path in self.rows(&key.path) {
                 if let Some(default) = key.default
                     && !self.ready.contains_key(&path)
                 {
@@ -277,8 +279,16 @@ impl Settings {
         self.text(path).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
-    pub fn n_roles(&self) -> usize {
-        self.n_roles
+    pub fn n_rows(&self, list: &str) -> usize {
+        self.n_rows.get(list).copied().unwrap_or_default()
+    }
+
+    /// A pattern of the table of keys, once for each row of its list; else as it is.
+    fn rows(&self, pattern: &str) -> Vec<String> {
+        match pattern.split_once("[]") {
+            Some((list, rest)) => (0..self.n_rows(list)).map(|n| format!("{list}[{n}]{rest}")).collect(),
+            None => vec![pattern.to_owned()],
+        }
     }
 
     /// Where it was set, rightly or wrongly, by itself or as a `_file`.

@@ -32,17 +32,17 @@ pub(super) fn settings(settings: &Settings) -> Vec<Setting> {
         shown.push(Setting { path, value, origin: set.origin.clone() });
     };
     for key in keys::all() {
-        if key.path.starts_with("roles[]")
-            || is_unmapped(settings, key)
-            || key.path.starts_with("attributes.name.")
-        {
+        if key.path.contains("[]") || is_unmapped(settings, key) || key.path.starts_with("attributes.name.") {
             continue;
         }
         show(key, key.path.clone());
     }
-    for n in 0..settings.n_roles() {
-        for key in keys::all().iter().filter(|key| key.path.starts_with("roles[]")) {
-            show(key, key.path.replace("[]", &format!("[{n}]")));
+    for (list, _) in keys::LISTS {
+        let of_list = |key: &&Key| key.path.starts_with(&format!("{list}[]"));
+        for n in 0..settings.n_rows(list) {
+            for key in keys::all().iter().filter(of_list) {
+                show(key, key.path.replace("[]", &format!("[{n}]")));
+            }
         }
     }
     shown

@@ -52,6 +52,8 @@ fn the_example_documents_every_key_with_its_real_default() {
         "CXONE_CLIENT_SECRET",
         "CXONE_ACCESS_KEY_SECRET",
         "CXONE_TOKEN",
+        "EVENTS_URL",
+        "EVENTS_SECRET",
     ];
     let variables =
         names.iter().map(|name| ((*name).to_owned(), "long enough for its purpose".into())).collect();

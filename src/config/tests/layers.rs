@@ -104,7 +104,7 @@ fn wrong_variables() {
         "x",
         expect![[r#"
             environment variable CXONE_SYNC__: it names no key
-                the nearest known key is CXONE_SYNC__ROLES"#]],
+                the nearest known key is CXONE_SYNC__EVENTS"#]],
     );
     check(
         "CXONE_SYNC_GRAPH__TENANT_ID",
@@ -258,4 +258,27 @@ fn a_file_that_is_not_there_is_an_error() {
         cannot read the configuration file /nowhere/c.toml: No such file or directory (os error 2)
             name another with --config"#]]
     .assert_eq(&refused(Config::load(Some(Path::new("/nowhere/c.toml")), none(), &[])));
+}
+
+#[test]
+fn receivers_are_rows_with_secrets_of_their_own_each_with_its_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let [url, secret] = ["url", "secret"].map(|name| folder.path().join(name));
+    std::fs::write(&url, "https://hooks.example.com/services/canary?key=canary\n").unwrap();
+    let whsec = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+    std::fs::write(&secret, whsec).unwrap();
+    let rows = format!(
+        "[[events]]\nurl_file = {url:?}\nformat = \"slack\"\nquiet_window = \"0s\"\ntypes = [\"user.parked\"]\n\
+         [[events]]\nurl = \"https://pager.example.com\"\nsecret_file = [{secret:?}, {secret:?}]\n"
+    );
+    let config = Config::parse("c.toml", &(text(&[]) + &rows), none(), &[]).unwrap();
+    let [slack, pager] = &config.events[..] else { panic!("{:?}", config.events) };
+    assert!(slack.url.expose_secret().ends_with("?key=canary") && slack.slack && slack.secrets.is_empty());
+    assert_eq!((slack.quiet_window, slack.types.len()), (Duration::ZERO, 1));
+    assert_eq!((pager.secrets.len(), pager.secrets[1].expose_secret().len(), pager.slack), (2, 24, false));
+    assert_eq!((pager.quiet_window, pager.types.len()), (Duration::from_secs(900), 6));
+    let shown = config.print() + &config.to_json().to_string() + &format!("{config:?}");
+    assert!(
+        shown.contains("events[1].quiet_window") && !shown.contains("canary") && !shown.contains("whsec")
+    );
 }

@@ -529,3 +529,28 @@ fn no_value_of_any_key_is_a_surprise() {
         }
     }
 }
+
+#[test]
+fn receivers_that_cannot_be_told() {
+    let rows = |rows: &str| text(&[]) + rows;
+    check_text(
+        &rows("[[events]]\n[[events]]\nurl = \"http://example.com/canary\"\nsecret = \"whsec_c2hvcnQ=\"\n"),
+        &[],
+        &expect![[r#"
+            c.toml:9:1: events[0].url is missing
+                say where to: url or url_file
+            c.toml:9:1: events[0].secret is missing: by it a receiver knows that an event is ours
+                make one with: echo whsec_$(openssl rand -base64 32)
+            c.toml:11:7: events[1].url: the URL is not encrypted
+                use https (http is for 127.0.0.1, ::1 and localhost only)
+            c.toml:12:10: events[1].secret: the secret is 5 bytes of base64, and must be 24 to 64
+                make one with: echo whsec_$(openssl rand -base64 32)"#]],
+    );
+    check_text(
+        &rows("[[events]]\nurl = \"https://a.example/x\"\nformat = \"slack\"\ntypes = [\"guard.triped\"]\n"),
+        &[],
+        &expect![[r#"
+            c.toml:12:10: events[0].types: "guard.triped" is none of guard.tripped, user.parked, subscription.lost, circuit.open, credential.expiring, coverage.low
+                the nearest is "guard.tripped""#]],
+    );
+}

@@ -85,7 +85,14 @@ fn no_secret_is_in_an_error() {
     let broken = format!("\"{CANARY} ${{{CANARY}\"");
     for path in keys::all().iter().filter(|key| key.kind.is_secret()).map(|key| key.path.as_str()) {
         for value in [&wrong, &broken, &format!("{{ {} = 1 }}", "x"), &format!("[\"{CANARY}\", 1]")] {
-            let errors = refused(load(&[(path, value)], &[]));
+            let loaded = match path.split_once("[].") {
+                None => load(&[(path, value)], &[]),
+                Some((list, name)) => {
+                    let rows = format!("{}[[{list}]]\n{name} = {value}\n", text(&[]));
+                    Config::parse("c.toml", &rows, none(), &[])
+                }
+            };
+            let errors = refused(loaded);
             assert!(!errors.contains("canary"), "{errors}");
         }
     }
