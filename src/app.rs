@@ -157,6 +157,7 @@ impl App {
         }
         tasks.part("the worker", worker.clone().run());
         tasks.part("the upkeep", worker.clone().keep_up());
+        tasks.part("the events", worker.clone().keep_telling());
         tasks.part("the clocks", worker.clone().keep_time());
         // Not a part: it ends when the listeners have gone.
         tasks.spawn(operations::answer_all(worker.clone(), transport, configured.clone(), asked));

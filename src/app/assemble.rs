@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use crate::config::{self, Config, CxoneAuth, CxoneEndpoint, Dialect, GraphCredential, Mode};
@@ -18,7 +20,10 @@ use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::web::operations::Operations;
 use crate::web::{Access, PrivateState, PublicState, private_router, public_router};
-use crate::worker::{InForce, LEARNED_MEMO, Parts, Settings, TENANTS_MEMO, Tenants, WebhookUrls, Worker};
+use crate::worker::{
+    Format, InForce, LEARNED_MEMO, Parts, Receiver, Receivers, Settings, TENANTS_MEMO, Tenants, WebhookUrls,
+    Worker,
+};
 
 use super::configured::Configured;
 use super::{App, Environment, token};
@@ -39,8 +44,8 @@ impl App {
         let shutdown = Shutdown::new();
         let (tasks, ended) = Tasks::new(shutdown.clone());
         let metrics = Metrics::new();
-        let configured = Configured::new(&config);
-        let Config { service, store, graph, cxone, sync, rules, guard, retention, .. } = config;
+        let configured = Configured::new(&config, transport.clone());
+        let Config { service, store, graph, cxone, sync, rules, guard, retention, events, .. } = config;
 
         let options = store::Options {
             path: store.path.clone(),
@@ -93,6 +98,7 @@ impl App {
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             metrics: metrics.clone(),
+            receivers: Receivers::new(receivers(events), &transport, &clock, &metrics),
         };
         let worker = Worker::new(in_force, parts);
 
@@ -279,6 +285,23 @@ pub fn worker_settings(
         observe: sync.mode == Mode::Observe,
         urls,
     }
+}
+
+/// Who is told of events. One is known by a digest of its address, which itself may be a secret.
+pub fn receivers(events: Vec<config::Receiver>) -> Vec<Receiver> {
+    let receiver = |configured: config::Receiver| {
+        let config::Receiver { url, secrets, slack, quiet_window, types } = configured;
+        let digest = Sha256::digest(url.expose_secret().as_bytes());
+        Receiver {
+            id: digest[..8].try_into().expect("a digest is longer"),
+            url: url.expose_secret().parse().expect("addresses of receivers were checked"),
+            secrets,
+            format: if slack { Format::Slack } else { Format::Standard },
+            window: quiet_window,
+            kinds: types.into_iter().collect(),
+        }
+    };
+    events.into_iter().map(receiver).collect()
 }
 
 pub fn webhook_urls(public: &Url) -> anyhow::Result<WebhookUrls> {

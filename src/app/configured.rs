@@ -8,10 +8,11 @@ use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, Sources, Values};
+use crate::outbound::Transport;
 use crate::web::operations::OperationError;
 use crate::worker::{Settings, Worker};
 
-use super::assemble::worker_settings;
+use super::assemble::{receivers, worker_settings};
 use super::operations::failed;
 
 /// Where the configuration came from, and what of it is in force.
@@ -25,13 +26,15 @@ pub struct Configured {
     /// Where the store is, for whoever looks at its files.
     pub store: PathBuf,
     pub serves: bool,
+    transport: Transport,
 }
 
 impl Configured {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, transport: Transport) -> Self {
         let (sources, values) = (config.sources().clone(), config.values().clone());
         let store = config.store.path.clone();
-        Self { sources, started: values.clone(), in_force: Mutex::new(values), store, serves: false }
+        let in_force = Mutex::new(values.clone());
+        Self { sources, started: values, in_force, store, serves: false, transport }
     }
 
     /// Of a service that runs: only there is something to exchange.
@@ -78,7 +81,7 @@ impl Configured {
         let restart = self.started.need_restart(config.values());
         let warnings = config.warnings.clone();
         let values = config.values().clone();
-        let effect = exchange(&worker.present(), config).await.map_err(|error| failed(error.into()))?;
+        let effect = self.exchange(&worker.present(), config).await.map_err(|error| failed(error.into()))?;
         *in_force = values;
         worker.metrics.config_reload_failed.set(0);
         for warning in &warnings {
@@ -94,17 +97,18 @@ impl Configured {
         }
         Ok(json!({ "changed": changed, "restart": restart, "warnings": warnings, "effect": effect }))
     }
-}
 
-/// Puts a configuration in force, as far as that can be. What its rules do otherwise than those before.
-async fn exchange(worker: &Worker, config: Config) -> Result<Json, crate::store::Error> {
-    let Config { sync, rules, guard, cxone, .. } = config;
-    let effect = worker.try_rules(&rules, None).await?;
-    let effect = worker.told(&effect, &rules, &guard.budgets).await?;
-    let urls = worker.settings.urls.clone();
-    let settings: Settings = worker_settings(&sync, &guard, rules, cxone.trust_baseline_for, urls);
-    worker.exchange(settings).await?;
-    Ok(effect)
+    /// Puts a configuration in force, as far as that can be. What its rules do otherwise than those before.
+    async fn exchange(&self, worker: &Worker, config: Config) -> Result<Json, crate::store::Error> {
+        let Config { sync, rules, guard, cxone, events, .. } = config;
+        let effect = worker.try_rules(&rules, None).await?;
+        let effect = worker.told(&effect, &rules, &guard.budgets).await?;
+        let urls = worker.settings.urls.clone();
+        let settings: Settings = worker_settings(&sync, &guard, rules, cxone.trust_baseline_for, urls);
+        worker.exchange(settings).await?;
+        worker.exchange_receivers(receivers(events), &self.transport).await?;
+        Ok(effect)
+    }
 }
 
 fn refused(errors: &ConfigErrors) -> OperationError {

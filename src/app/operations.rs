@@ -68,6 +68,7 @@ pub async fn answer_all(
                 Operation::Learn { user, plan, reply } => (learn(&worker, &user, plan).await, reply),
                 Operation::Lint { reply } => (worker.lint().await.map_err(failed), reply),
                 Operation::Reload { reply } => (configured.reload(&worker).await, reply),
+                Operation::TestEvents { reply } => (Ok(worker.test_events().await), reply),
                 Operation::Status { reply } => (status(&worker).await, reply),
             };
             // The asker may have gone; the work is done all the same.
@@ -306,11 +307,13 @@ async fn status(worker: &Worker) -> Answer {
     let circuits: serde_json::Map<String, Json> =
         worker.circuits().into_iter().map(|(api, state)| (api.to_owned(), json!(state))).collect();
     let guard = worker.guard_json(&Spend::default()).await.map_err(|error| failed(error.into()))?;
+    let events = worker.receivers_status().await.map_err(|error| failed(error.into()))?;
     Ok(json!({
         "mode": if worker.settings.observe { "observe" } else { "write" },
         "circuits": circuits,
         "closedUntil": { "graph": gate(worker.graph.closed_until()), "cxone": gate(worker.cxone.closed_until()) },
         "cxone": { "concurrency": worker.cxone.concurrency(), "learned": worker.cxone.learned() },
         "guard": guard,
+        "events": events,
     }))
 }

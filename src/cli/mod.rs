@@ -18,6 +18,7 @@ mod config;
 pub mod demo;
 mod doctor;
 mod drift;
+mod events;
 mod explain;
 mod healthcheck;
 mod held;
@@ -116,6 +117,8 @@ Examples:
     #[command(subcommand)]
     Mapping(mapping::Command),
     #[command(subcommand)]
+    Events(events::Command),
+    #[command(subcommand)]
     Config(config::Command),
     Healthcheck(healthcheck::Args),
     Completions(completions::Args),
@@ -166,6 +169,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             config::reload(*output, &mut session(&cli, screen).await?).await
         }
         Command::Config(command) => config::run(command, &cli, screen),
+        Command::Events(command) => events::run(command, &mut session(&cli, screen).await?).await,
         Command::Healthcheck(args) => healthcheck::run(args, &cli, screen).await,
         Command::Subscribe(args) => subscribe::run(args, &mut session(&cli, screen).await?).await,
         Command::Subscriptions(command) => {

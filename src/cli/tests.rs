@@ -86,6 +86,7 @@ fn every_command_is_understood() {
         "undo --since 2h --yes --wait --timeout 5m",
         "undo --batch 019ab0a2 --no-wait --out undo.json -o json",
         "explain ana@example.com --at 2h",
+        "events test -o json",
         "config validate",
         "config print",
         "config reload -o json",

@@ -20,6 +20,8 @@ use super::user::{Attribute, Attributes, GroupId, ScimId, UserId, Value};
 
 /// The code of a job that the guard holds.
 pub const GUARD: &str = "guard";
+/// The code of the remark that the guard holds something new.
+pub const HELD: &str = "held";
 /// The code of a job whose user was written the same so often that it is no use to go on.
 pub const WRITTEN_TOO_OFTEN: &str = "written_too_often";
 

@@ -297,6 +297,9 @@ metrics! {
     config_reload_failed: Gauge = Gauge::default(), "config_reload_failed", None, [],
         "Whether the configuration was wrong when it was last read: 1, and the one before it stays in force",
         "it is 1: the next start would fail";
+    events: Counters<ResultLabel> = Family::default(), "events", None, ["result"],
+        "Events for operators, by what became of a try to deliver one",
+        "`given_up` or `gone` rises: a receiver hears nothing any more";
     build_info: Gauges<VersionLabel> = this_version(), "build_info", None, ["version"],
         "The running version",
         "-";

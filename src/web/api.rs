@@ -55,6 +55,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .route("/lint", post(lint))
         .route("/doctor", post(doctor))
         .route("/doctor/learn", post(learn))
+        .route("/events/test", post(test_events))
         .route("/observed", get(observed))
         .route("/pulse", get(pulse))
         .route("/explain/{user}", get(explain))
@@ -224,6 +225,10 @@ async fn learn(State(ours): Ours, Sent(asked): Sent<LearnRequest>) -> Answer<Val
         tracing::info!("an operator has the dialect of CXone found out");
     }
     Ok(Json(ours.operations.learn(user, asked.plan).await?))
+}
+
+async fn test_events(State(ours): Ours) -> Answer<Value> {
+    Ok(Json(ours.operations.test_events().await?))
 }
 
 async fn reload(State(ours): Ours) -> Answer<Value> {

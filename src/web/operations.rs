@@ -51,6 +51,8 @@ pub enum Operation {
     Lint { reply: Reply },
     /// Reads the configuration again and puts in force what can be: an object.
     Reload { reply: Reply },
+    /// Sends every receiver of events a test: `{"receivers": […]}`.
+    TestEvents { reply: Reply },
     /// What `/status` adds to what the store knows: `{"circuits": …, "tokens": …, "dialect": …}`.
     Status { reply: Reply },
 }
@@ -186,6 +188,10 @@ impl Operations {
 
     pub async fn reload(&self) -> Result<Value, OperationError> {
         self.ask(LONG, |reply| Operation::Reload { reply }).await
+    }
+
+    pub async fn test_events(&self) -> Result<Value, OperationError> {
+        self.ask(SHORT, |reply| Operation::TestEvents { reply }).await
     }
 
     pub async fn status(&self) -> Result<Value, OperationError> {

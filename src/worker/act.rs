@@ -16,8 +16,8 @@ use crate::domain::observed::Observed;
 use crate::domain::patch::{not_applied, same};
 use crate::domain::plan::{Action, Plan};
 use crate::domain::queue::{
-    Change, GUARD, Intent, Job, LinkChange, Outcome, Remark, Settlement, WRITTEN_TOO_OFTEN, WriteResult,
-    Wrote,
+    Change, GUARD, HELD, Intent, Job, LinkChange, Outcome, Remark, Settlement, WRITTEN_TOO_OFTEN,
+    WriteResult, Wrote,
 };
 use crate::domain::retry::Failure;
 use crate::domain::user::{Attribute, ScimId};
@@ -191,7 +191,7 @@ impl Worker {
             outcome.remarks.push(Remark {
                 at: now,
                 user: Some(job.user),
-                code: "held".to_owned(),
+                code: HELD.to_owned(),
                 words: format!("plan {plan}: {words}"),
                 by: None,
                 batch: None,

@@ -132,7 +132,8 @@ impl Circuits {
     }
 
     /// The API could not be reached. One such failure is bad luck, many in a row are an outage.
-    pub fn unreachable(&self, api: &'static str, error: &str, now: Timestamp) {
+    /// Whether this made an outage of it.
+    pub fn unreachable(&self, api: &'static str, error: &str, now: Timestamp) -> bool {
         let out_of_reach = {
             let mut all = self.all();
             let circuit = all.entry(api).or_default();
@@ -144,13 +145,12 @@ impl Circuits {
             streak.times += 1;
             streak.times >= UNREACHABLE_TIMES && until(streak.since, now) >= UNREACHABLE_FOR
         };
-        if out_of_reach {
-            self.outage(api, error, now);
-        }
+        out_of_reach && self.outage(api, error, now)
     }
 
     /// The API is of no use to any job until something changes.
-    pub fn outage(&self, api: &'static str, reason: &str, now: Timestamp) {
+    /// Whether that is news.
+    pub fn outage(&self, api: &'static str, reason: &str, now: Timestamp) -> bool {
         let mut all = self.all();
         let circuit = all.entry(api).or_default();
         let first = || Outage {
@@ -159,12 +159,14 @@ impl Circuits {
             probes: 0,
             error: reason.to_owned(),
         };
-        if circuit.open.is_none() {
+        let is_news = circuit.open.is_none();
+        if is_news {
             error!(api, error = reason, "{api} is out of reach: jobs wait, no attempt is used");
         }
         self.tell(api, OPEN);
         let outage = circuit.open.get_or_insert_with(first);
         reason.clone_into(&mut outage.error);
+        is_news
     }
 
     pub fn states(&self) -> Vec<(&'static str, CircuitState)> {

@@ -1,6 +1,7 @@
 //! What the neighbours' errors cost a job.
 
 use crate::cxone;
+use crate::domain::event::What;
 use crate::domain::queue::{Job, Outcome, Settlement};
 use crate::domain::retry::{Disposition, Failure, disposition};
 use crate::graph;
@@ -178,10 +179,19 @@ impl Worker {
     /// Tells the circuit of an API how a call went wrong.
     pub(super) fn note_circuit(&self, fault: &Fault) {
         let (api, now) = (fault.api, self.clock.now());
-        match &fault.failure {
-            Failure::Outage(error) => self.running.circuits.outage(api, error, now),
-            Failure::Transient(error) if !fault.reached => self.running.circuits.unreachable(api, error, now),
-            _ => self.running.circuits.reached(api),
+        let circuits = &self.running.circuits;
+        let opened = match &fault.failure {
+            Failure::Outage(error) => circuits.outage(api, error, now).then_some(error),
+            Failure::Transient(error) if !fault.reached => {
+                circuits.unreachable(api, error, now).then_some(error)
+            }
+            _ => {
+                circuits.reached(api);
+                None
+            }
+        };
+        if let Some(error) = opened {
+            self.tell(What::circuit_open(api, error));
         }
     }
 

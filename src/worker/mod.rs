@@ -35,6 +35,7 @@ mod rounds;
 mod seen;
 mod simulate;
 mod subscriptions;
+mod tell;
 mod time;
 mod upkeep;
 
@@ -62,6 +63,7 @@ use crate::store::{self, Claim, Store};
 use crate::telemetry::{Metrics, OutcomeLabel};
 
 pub use circuit::CircuitState;
+pub use tell::{Format, Receiver, Receivers};
 
 /// Jobs under way at once. Most of them wait for one of the few connections to CXone; together they
 /// fill the batches to Graph.
@@ -129,6 +131,8 @@ pub struct Parts {
     pub tasks: Tasks,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
+    /// Who is told of events.
+    pub receivers: Receivers,
 }
 
 /// What comes with running: state that is rebuilt after a restart.
@@ -146,6 +150,8 @@ struct Running {
     budgets: watch::Sender<Budgets>,
     /// A slot is free again, and what the run learned of the circuits may let more jobs start.
     freed: Notify,
+    /// Something new is in the outbox, or the receivers are others.
+    told: Notify,
     /// One adoption at a time: a second would only find out the same.
     adoption: Mutex<()>,
     /// Renewing and creating subscriptions, one at a time: an operator's command and the watch
@@ -323,6 +329,7 @@ impl Worker {
             }
         };
         self.count(&job, &outcome);
+        self.tell_of_run(&job, &outcome);
         let was_unclear = outcome.seen.as_ref().is_some_and(|seen| !seen.complete);
         let settled = self.store.settle(claim, outcome, self.clock.now()).await?;
         let took = self.clock.uptime().saturating_sub(began);

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock::later;
 use crate::domain::coverage::{Bounds, Coverage, GRACE, Shown};
+use crate::domain::event::What;
 use crate::domain::queue::{Chore, Mark, Reason};
 use crate::domain::retry::Failure;
 use crate::domain::scope::InScope;
@@ -314,6 +315,10 @@ impl Worker {
         self.metrics.notifications_missed.inc_by(missed);
         if missed > 0 {
             warn!(n_users = missed, "the poll found {missed} changes that no notification announced");
+            let (announced, missed) = coverage.counts();
+            if let Some(low) = What::coverage(announced, missed) {
+                self.tell(low);
+            }
         }
         let interval = coverage.poll_interval(self.poll_bounds());
         if interval != earlier {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::clock::{later, until};
+use crate::domain::event::{Lost, What};
 use crate::domain::observed::Observed;
 use crate::domain::queue::{Chore, ChoreOutcome};
 use crate::domain::retry::Failure;
@@ -93,11 +94,11 @@ impl Worker {
                 Some(there) if !self.is_ours(subscription.resource, there) => {
                     warn!(subscription.id = %subscription.id, "subscription for {} notifies another address; making a new one", subscription.resource);
                     self.graph.delete_subscription(&subscription.id).await?;
-                    self.recreate(&subscription, &[]).await?
+                    self.recreate(&subscription, &[], Lost::Changed).await?
                 }
                 None => {
                     warn!(subscription.id = %subscription.id, "subscription for {} is gone; making a new one", subscription.resource);
-                    self.recreate(&subscription, &remote).await?
+                    self.recreate(&subscription, &remote, Lost::Gone).await?
                 }
                 Some(_) if renew_at(&subscription, self.random.unit()) <= now => {
                     self.renew_or_recreate(&subscription).await?
@@ -117,7 +118,7 @@ impl Worker {
                 Ok(renewed)
             }
             // 404: it is gone, and asking again would not bring it back.
-            Observed::Absent => self.recreate(kept, &[]).await,
+            Observed::Absent => self.recreate(kept, &[], Lost::Gone).await,
         }
     }
 
@@ -126,8 +127,11 @@ impl Worker {
         &self,
         lost: &Subscription,
         remote: &[RemoteSubscription],
+        how: Lost,
     ) -> Result<Subscription, Stopped> {
         let now = self.clock.now();
+        let subscription = lost.id.clone();
+        self.tell(What::SubscriptionLost { resource: lost.resource, subscription, how });
         let made = self.adopt_or_create(lost.resource, remote).await?;
         if made.id != lost.id {
             self.store.remove_subscription(&lost.id).await?;

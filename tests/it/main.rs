@@ -11,6 +11,7 @@ mod coverage;
 mod demo;
 mod docs;
 mod doctor;
+mod events;
 mod flow;
 mod init;
 mod kill;

@@ -272,6 +272,7 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
                 Operation::Doctor { reply } => ("doctor".to_owned(), reply),
                 Operation::Learn { user, plan, reply } => (format!("learn {user} {plan:?}"), reply),
                 Operation::Reload { reply } => ("reload".to_owned(), reply),
+                Operation::TestEvents { reply } => ("test events".to_owned(), reply),
                 Operation::SyncAll { reply } => ("sync all".to_owned(), reply),
                 Operation::Resolve { .. } | Operation::Status { .. } => panic!("{operation:?}"),
             };
@@ -292,6 +293,7 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
         "plan Group(00000000-0000-0000-0000-000000000001)",
     )
     .await;
+    check(post.clone(), "events/test", nothing.clone(), "test events").await;
     let batch = crate::domain::case::new_batch("2026-11-23T12:00:00Z".parse().unwrap(), &[0; 10]);
     check(
         post.clone(),
