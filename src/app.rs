@@ -2,7 +2,9 @@
 
 mod assemble;
 mod configured;
+mod credentials;
 pub mod doctor;
+mod expiry;
 mod handshake;
 mod operations;
 mod token;
@@ -157,6 +159,7 @@ impl App {
         }
         tasks.part("the worker", worker.clone().run());
         tasks.part("the upkeep", worker.clone().keep_up());
+        tasks.part("the credentials", credentials::follow(configured.clone(), worker.clone()));
         tasks.part("the events", worker.clone().keep_telling());
         tasks.part("the clocks", worker.clone().keep_time());
         // Not a part: it ends when the listeners have gone.

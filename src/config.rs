@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::outbound::Url;
+use jiff::Timestamp;
 use secrecy::{SecretSlice, SecretString};
 
 use crate::domain::event;
@@ -67,6 +68,8 @@ pub struct Config {
     pub log: Log,
     /// `[[events]]`
     pub events: Vec<Receiver>,
+    /// When credentials end that do not say so themselves, by the keys of those.
+    pub expiries: Vec<(&'static str, Timestamp)>,
     /// What is allowed and probably not meant. To be logged at start.
     pub warnings: Vec<String>,
     settings: Vec<Setting>,
@@ -144,6 +147,8 @@ pub enum GraphCredential {
 pub struct Cxone {
     pub endpoint: CxoneEndpoint,
     pub auth: CxoneAuth,
+    /// Used when the first is refused.
+    pub next: Option<CxoneAuth>,
     /// 1 to 10.
     pub max_connections: usize,
     /// Zero: read CXone every time.
@@ -159,7 +164,7 @@ pub enum CxoneEndpoint {
     Discovery { issuer: Url, token_url: Option<Url> },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum CxoneAuth {
     ClientCredentials {
         client_id: String,
@@ -269,7 +274,7 @@ impl Config {
         })?;
         let (mut config, secret_in_file) = Self::build(Some((&name, &text)), environment, flags)?;
         config.warnings.extend(file_warnings(path, secret_in_file));
-        config.sources.file = sources::File::Path(path.to_owned());
+        config.sources.file = sources::File::Path { path: path.to_owned(), text: text.into() };
         Ok(config)
     }
 
@@ -307,10 +312,12 @@ impl Config {
         let (guard, retention) = (sections::guard(&settings), sections::retention(&settings));
         let log = sections::log(&settings);
         let events = events::events(&mut settings);
+        let expiries = neighbours::expiries(&mut settings);
 
         match (graph, cxone, rules) {
             (Some(graph), Some(cxone), Some(rules)) if settings.problems.is_empty() => {
-                let (shown, values) = (show::settings(&settings), changes::Values::of(&settings));
+                let shown = show::settings(&settings);
+                let values = changes::Values::of(&settings).with_certificate(&graph.credential);
                 let warnings = settings.warnings;
                 let config = Self {
                     service,
@@ -323,11 +330,12 @@ impl Config {
                     retention,
                     log,
                     events,
+                    expiries,
                     warnings,
                     settings: shown,
                     values,
                     sources: Sources {
-                        file: if file.is_some() { sources::File::Text } else { sources::File::None },
+                        file: file.map_or(sources::File::None, sources::File::text),
                         environment: variables,
                         flags: flags.to_vec(),
                     },

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
@@ -19,7 +21,7 @@ use crate::shutdown::{Shutdown, Tasks};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::web::operations::Operations;
-use crate::web::{Access, PrivateState, PublicState, private_router, public_router};
+use crate::web::{Access, AdminToken, PrivateState, PublicState, private_router, public_router};
 use crate::worker::{
     Format, InForce, LEARNED_MEMO, Parts, Receiver, Receivers, Settings, TENANTS_MEMO, Tenants, WebhookUrls,
     Worker,
@@ -44,7 +46,7 @@ impl App {
         let shutdown = Shutdown::new();
         let (tasks, ended) = Tasks::new(shutdown.clone());
         let metrics = Metrics::new();
-        let configured = Configured::new(&config, transport.clone());
+        let sources = (config.sources().clone(), config.values().clone());
         let Config { service, store, graph, cxone, sync, rules, guard, retention, events, .. } = config;
 
         let options = store::Options {
@@ -57,9 +59,16 @@ impl App {
         };
         let (opened_at, for_store) = (clock.now(), metrics.clone());
         let admin_token = match &service.admin_token {
-            Some(token) => token.clone(),
-            None => token::made_token(&store.path, &random)?,
+            Some(token) => AdminToken::new(token),
+            None => AdminToken::new(&token::made_token(&store.path, &random)?),
         };
+        let configured = Configured::new(
+            sources,
+            store.path.clone(),
+            service.admin_token.is_none(),
+            admin_token.clone(),
+            transport.clone(),
+        );
         let store = tokio::task::spawn_blocking(move || Store::open(options, opened_at, for_store)).await??;
 
         let tenants = store.memo(TENANTS_MEMO).await?.and_then(|memo| serde_json::from_str(&memo).ok());
@@ -69,7 +78,12 @@ impl App {
         let directory = belongs("directory", "graph.tenant_id", tenants.graph, named)?;
         let graph_settings = graph_settings(&graph, &rules, directory)?;
         let graph_transport = graph_transport(&graph, &transport)?;
-        let verifier = Arc::new(Verifier::new(service.client_state_secrets.clone(), &graph.tenant_id));
+        let mut client_states = service.client_state_secrets.clone();
+        if client_states.is_empty() {
+            // Graph cannot call us: one that nobody knows, so that nothing verifies.
+            client_states.push(BASE64_STANDARD.encode(random.secret::<32>()).into());
+        }
+        let verifier = Arc::new(Verifier::new(client_states, &graph.tenant_id));
         let graph = Graph::new(
             graph_settings,
             graph_transport,
@@ -179,12 +193,9 @@ fn belongs(
     }
 }
 
-pub fn graph_settings(
-    graph: &config::Graph,
-    rules: &Rules,
-    tenant: Tenant,
-) -> anyhow::Result<graph::Settings> {
-    let credential = match &graph.credential {
+/// How we show Entra who we are.
+pub fn graph_credential(graph: &config::Graph) -> anyhow::Result<graph::Credential> {
+    Ok(match &graph.credential {
         GraphCredential::Secret { client_id, secret } => {
             graph::Credential::Secret { client_id: client_id.clone(), secret: secret.clone() }
         }
@@ -203,13 +214,20 @@ pub fn graph_settings(
             endpoint: endpoint.clone(),
             imds_url: IMDS.parse().context("the address of the metadata service")?,
         },
-    };
+    })
+}
+
+pub fn graph_settings(
+    graph: &config::Graph,
+    rules: &Rules,
+    tenant: Tenant,
+) -> anyhow::Result<graph::Settings> {
     Ok(graph::Settings {
         base_url: graph.base_url.clone(),
         login_url: graph.login_url.clone(),
         tenant_id: graph.tenant_id.clone(),
         tenant,
-        credential,
+        credential: graph_credential(graph)?,
         properties: rules.properties(),
         max_connections: graph.max_connections,
     })
@@ -223,36 +241,17 @@ pub async fn cxone_settings(
     clock: &crate::clock::Clock,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<cxone::Settings> {
-    let (scim_url, token_url, named) = match cxone.endpoint {
-        CxoneEndpoint::Fixed { scim_url, token_url } => (scim_url, token_url, None),
+    let (scim_url, token_url, named) = match &cxone.endpoint {
+        CxoneEndpoint::Fixed { scim_url, token_url } => (scim_url.clone(), token_url.clone(), None),
         CxoneEndpoint::Discovery { issuer, token_url } => {
-            let found = cxone::discover(&issuer, transport, clock.clone(), metrics.clone()).await.context(
+            let found = cxone::discover(issuer, transport, clock.clone(), metrics.clone()).await.context(
                 "cannot discover the addresses of CXone; set cxone.scim_url and cxone.token_url instead",
             )?;
-            (found.scim_url, token_url.or(Some(found.token_url)), Some(found.tenant))
+            (found.scim_url, token_url.clone().or(Some(found.token_url)), Some(found.tenant))
         }
     };
     let tenant = belongs("CXone tenant", "cxone.discovery", known, named)?;
-    let needed = || token_url.clone().context("cxone.token_url is needed for this grant");
-    let auth = match cxone.auth {
-        CxoneAuth::ClientCredentials { client_id, client_secret, scope } => {
-            cxone::Auth::ClientCredentials { token_url: needed()?, client_id, client_secret, scope }
-        }
-        CxoneAuth::AccessKey { client_id, client_secret, access_key_id, access_key_secret } => {
-            cxone::Auth::AccessKey {
-                token_url: needed()?,
-                client_id,
-                client_secret,
-                access_key_id,
-                access_key_secret,
-            }
-        }
-        CxoneAuth::AccessKeyJson { access_key_id, access_key_secret } => {
-            cxone::Auth::AccessKeyJson { token_url: needed()?, access_key_id, access_key_secret }
-        }
-        CxoneAuth::Bearer { token } => cxone::Auth::Bearer { token },
-        CxoneAuth::Basic { user, password } => cxone::Auth::Basic { user, password },
-    };
+    let auths = cxone_auths(&cxone, token_url)?;
     let dialect = match cxone.dialect {
         Dialect::Auto => DialectChoice::Auto,
         Dialect::Rfc7644 => DialectChoice::Fixed(cxone::Dialect::Rfc7644),
@@ -262,7 +261,35 @@ pub async fn cxone_settings(
     };
     let role_names = rules.roles.rows().iter().map(|row| row.role.clone()).collect();
     let max_connections = cxone.max_connections;
-    Ok(cxone::Settings { scim_url, auth, tenant, max_connections, dialect, role_names })
+    Ok(cxone::Settings { scim_url, auths, tenant, max_connections, dialect, role_names })
+}
+
+/// How we show CXone who we are: as configured, and then as configured for when that is refused.
+pub fn cxone_auths(cxone: &config::Cxone, token_url: Option<Url>) -> anyhow::Result<Vec<cxone::Auth>> {
+    let token_url = || token_url.clone().context("cxone.token_url is needed for this grant");
+    let auth = |auth: &CxoneAuth| {
+        Ok(match auth.clone() {
+            CxoneAuth::ClientCredentials { client_id, client_secret, scope } => {
+                cxone::Auth::ClientCredentials { token_url: token_url()?, client_id, client_secret, scope }
+            }
+            CxoneAuth::AccessKey { client_id, client_secret, access_key_id, access_key_secret } => {
+                let token_url = token_url()?;
+                cxone::Auth::AccessKey {
+                    token_url,
+                    client_id,
+                    client_secret,
+                    access_key_id,
+                    access_key_secret,
+                }
+            }
+            CxoneAuth::AccessKeyJson { access_key_id, access_key_secret } => {
+                cxone::Auth::AccessKeyJson { token_url: token_url()?, access_key_id, access_key_secret }
+            }
+            CxoneAuth::Bearer { token } => cxone::Auth::Bearer { token },
+            CxoneAuth::Basic { user, password } => cxone::Auth::Basic { user, password },
+        })
+    };
+    std::iter::once(&cxone.auth).chain(&cxone.next).map(auth).collect()
 }
 
 pub fn worker_settings(

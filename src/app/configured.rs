@@ -8,33 +8,61 @@ use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, Sources, Values};
+use crate::domain::expiry::Expiry;
 use crate::outbound::Transport;
+use crate::web::AdminToken;
 use crate::web::operations::OperationError;
 use crate::worker::{Settings, Worker};
 
-use super::assemble::{receivers, worker_settings};
+use super::assemble::worker_settings;
+use super::credentials::usable;
 use super::operations::failed;
 
 /// Where the configuration came from, and what of it is in force.
 #[derive(Debug)]
 pub struct Configured {
-    sources: Sources,
     /// What the parts that cannot be exchanged were made from.
-    started: Values,
+    pub(super) started: Values,
     /// What was last put in force. Held while another takes its place.
-    in_force: Mutex<Values>,
+    pub(super) in_force: Mutex<InForce>,
+    pub(super) admin_token: AdminToken,
+    pub(super) transport: Transport,
+    /// What was last said about a file that cannot be used.
+    pub(super) complaint: std::sync::Mutex<String>,
+    /// When credentials end.
+    pub(super) ends: std::sync::Mutex<Vec<Expiry>>,
     /// Where the store is, for whoever looks at its files.
     pub store: PathBuf,
     pub serves: bool,
-    transport: Transport,
+}
+
+#[derive(Debug)]
+pub(super) struct InForce {
+    pub sources: Sources,
+    pub values: Values,
+    /// None is configured: one was made beside the store.
+    pub admin_token_is_made: bool,
 }
 
 impl Configured {
-    pub fn new(config: &Config, transport: Transport) -> Self {
-        let (sources, values) = (config.sources().clone(), config.values().clone());
-        let store = config.store.path.clone();
-        let in_force = Mutex::new(values.clone());
-        Self { sources, started: values, in_force, store, serves: false, transport }
+    pub fn new(
+        (sources, values): (Sources, Values),
+        store: PathBuf,
+        admin_token_is_made: bool,
+        admin_token: AdminToken,
+        transport: Transport,
+    ) -> Self {
+        let started = values.clone();
+        let in_force = Mutex::new(InForce { sources, values, admin_token_is_made });
+        let (complaint, ends) = Default::default();
+        Self { started, in_force, admin_token, transport, complaint, ends, store, serves: false }
+    }
+
+    /// When each credential ends, for `/status`.
+    pub fn ends(&self, now: Timestamp) -> Json {
+        let ends = self.ends.lock().expect("no panic while the ends are held");
+        let shown = |it: &Expiry| json!({ "name": it.name, "expires_at": it.expires_at, "days_left": it.days_left(now) });
+        ends.iter().map(shown).collect()
     }
 
     /// Of a service that runs: only there is something to exchange.
@@ -50,7 +78,8 @@ impl Configured {
         text: &str,
         since: Option<Timestamp>,
     ) -> Result<Json, OperationError> {
-        let new = self.sources.deciding(name, text).map_err(|errors| refused(&errors))?;
+        let new =
+            self.in_force.lock().await.sources.deciding(name, text).map_err(|errors| refused(&errors))?;
         let told = async {
             let effect = worker.try_rules(&new.rules, since).await?;
             worker.told(&effect, &new.rules, &new.guard.budgets).await
@@ -66,7 +95,7 @@ impl Configured {
             return Err(OperationError::new(409, "not_running", message));
         }
         let mut in_force = self.in_force.lock().await;
-        let sources = self.sources.clone();
+        let sources = in_force.sources.clone();
         // It reads files.
         let loaded = tokio::task::spawn_blocking(move || sources.load()).await;
         let config = match loaded.expect("reading a configuration does not panic") {
@@ -77,12 +106,27 @@ impl Configured {
                 return Err(refused(&errors));
             }
         };
-        let changed = in_force.exchanged(config.values());
+        let credential = match usable(&config).await {
+            Ok(credential) => credential,
+            Err(problem) => {
+                error!("the configuration cannot be used, and the one before it stays in force: {problem}");
+                worker.metrics.config_reload_failed.set(1);
+                let message = format!("the configuration cannot be used\n{problem}");
+                return Err(OperationError::new(400, "configuration", message));
+            }
+        };
+        let changed = in_force.values.exchanged(config.values());
         let restart = self.started.need_restart(config.values());
         let warnings = config.warnings.clone();
-        let values = config.values().clone();
-        let effect = self.exchange(&worker.present(), config).await.map_err(|error| failed(error.into()))?;
-        *in_force = values;
+        let next = InForce {
+            sources: config.sources().clone(),
+            values: config.values().clone(),
+            admin_token_is_made: config.service.admin_token.is_none(),
+        };
+        let exchanged = self.exchange_credentials(worker, &config, credential, &changed).await;
+        exchanged.map_err(|error| failed(error.into()))?;
+        let effect = exchange(&worker.present(), config).await.map_err(|error| failed(error.into()))?;
+        *in_force = next;
         worker.metrics.config_reload_failed.set(0);
         for warning in &warnings {
             warn!("{warning}");
@@ -97,18 +141,17 @@ impl Configured {
         }
         Ok(json!({ "changed": changed, "restart": restart, "warnings": warnings, "effect": effect }))
     }
+}
 
-    /// Puts a configuration in force, as far as that can be. What its rules do otherwise than those before.
-    async fn exchange(&self, worker: &Worker, config: Config) -> Result<Json, crate::store::Error> {
-        let Config { sync, rules, guard, cxone, events, .. } = config;
-        let effect = worker.try_rules(&rules, None).await?;
-        let effect = worker.told(&effect, &rules, &guard.budgets).await?;
-        let urls = worker.settings.urls.clone();
-        let settings: Settings = worker_settings(&sync, &guard, rules, cxone.trust_baseline_for, urls);
-        worker.exchange(settings).await?;
-        worker.exchange_receivers(receivers(events), &self.transport).await?;
-        Ok(effect)
-    }
+/// Puts a configuration in force, as far as that can be. What its rules do otherwise than those before.
+async fn exchange(worker: &Worker, config: Config) -> Result<Json, crate::store::Error> {
+    let Config { sync, rules, guard, cxone, .. } = config;
+    let effect = worker.try_rules(&rules, None).await?;
+    let effect = worker.told(&effect, &rules, &guard.budgets).await?;
+    let urls = worker.settings.urls.clone();
+    let settings: Settings = worker_settings(&sync, &guard, rules, cxone.trust_baseline_for, urls);
+    worker.exchange(settings).await?;
+    Ok(effect)
 }
 
 fn refused(errors: &ConfigErrors) -> OperationError {

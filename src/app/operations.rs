@@ -69,7 +69,7 @@ pub async fn answer_all(
                 Operation::Lint { reply } => (worker.lint().await.map_err(failed), reply),
                 Operation::Reload { reply } => (configured.reload(&worker).await, reply),
                 Operation::TestEvents { reply } => (Ok(worker.test_events().await), reply),
-                Operation::Status { reply } => (status(&worker).await, reply),
+                Operation::Status { reply } => (status(&worker, &configured).await, reply),
             };
             // The asker may have gone; the work is done all the same.
             reply.send(answer).ok();
@@ -302,7 +302,7 @@ async fn sync_all(worker: &Worker) -> Answer {
     Ok(json!({ "scheduled": "fullCompare" }))
 }
 
-async fn status(worker: &Worker) -> Answer {
+async fn status(worker: &Worker, configured: &Configured) -> Answer {
     let gate = |closed: Option<Timestamp>| json!(closed);
     let circuits: serde_json::Map<String, Json> =
         worker.circuits().into_iter().map(|(api, state)| (api.to_owned(), json!(state))).collect();
@@ -315,5 +315,6 @@ async fn status(worker: &Worker) -> Answer {
         "cxone": { "concurrency": worker.cxone.concurrency(), "learned": worker.cxone.learned() },
         "guard": guard,
         "events": events,
+        "credentials": configured.ends(worker.clock.now()),
     }))
 }

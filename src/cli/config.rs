@@ -39,8 +39,9 @@ Examples:
     },
     /// Have the running service read its configuration again, as SIGHUP does
     ///
-    /// Exchanged without a restart are the sections attributes, scope, roles, guard and sync, cxone.match
-    /// and cxone.trust_baseline_for; other keys that have changed are named. Shows what the new rules
+    /// Exchanged without a restart are the sections attributes, scope, roles, events, guard and sync,
+    /// cxone.match, cxone.trust_baseline_for and the credentials, whose files are also followed by
+    /// themselves; other keys that have changed are named. Shows what the new rules
     /// do otherwise about the users as they were last seen; all of it goes through the queue and past
     /// the guard. A configuration that is wrong changes nothing.
     #[command(after_help = "\

@@ -6,6 +6,7 @@ use std::fmt;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
+use super::GraphCredential;
 use super::kind::Ready;
 use super::settings::Settings;
 use super::sources::decides;
@@ -20,11 +21,35 @@ impl fmt::Debug for Values {
     }
 }
 
+/// What a running service takes from files that change, and by a reload.
+const CREDENTIALS: [&str; 13] = [
+    "service.client_state_secret",
+    "service.admin_token",
+    "graph.client_id",
+    "graph.client_secret",
+    "graph.certificate_file",
+    "graph.private_key_file",
+    "graph.federated_token_file",
+    "cxone.client_id",
+    "cxone.client_secret",
+    "cxone.access_key_id",
+    "cxone.access_key_secret",
+    "cxone.token",
+    "cxone.scope",
+];
+
+/// Whether it is one of those, the file of one, or when one ends.
+fn is_credential(path: &str) -> bool {
+    let bare = path.strip_suffix("_file").or_else(|| path.strip_suffix("_expires")).unwrap_or(path);
+    CREDENTIALS.contains(&path) || CREDENTIALS.contains(&bare) || path.starts_with("cxone.next.")
+}
+
 /// Whether a running service can take another value.
 pub(super) fn can_be_exchanged(path: &str) -> bool {
     decides(path)
         || path.starts_with("sync.")
         || path.starts_with("events")
+        || is_credential(path)
         || path == "cxone.trust_baseline_for"
 }
 
@@ -41,6 +66,28 @@ impl Values {
             }
         };
         Self(settings.values().map(|(path, ready)| (path.to_owned(), value(ready))).collect())
+    }
+
+    /// Of a certificate and its key the configuration names only the files.
+    pub(super) fn with_certificate(mut self, credential: &GraphCredential) -> Self {
+        if let GraphCredential::Certificate { certificate_pem, private_key_pem, .. } = credential {
+            let contents = [
+                ("graph.certificate_file", certificate_pem.as_slice()),
+                ("graph.private_key_file", private_key_pem.expose_secret().as_bytes()),
+            ];
+            for (path, content) in contents {
+                self.0
+                    .entry(path.to_owned())
+                    .or_default()
+                    .push_str(&format!("{:?}", Sha256::digest(content)));
+            }
+        }
+        self
+    }
+
+    /// All keys that differ.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        self.differ(other).map(str::to_owned).collect()
     }
 
     fn differ<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {

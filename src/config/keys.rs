@@ -250,6 +250,7 @@ fn fixed(add: &mut Add<'_>) {
     add("graph.tenant_id", Kind::Text(kind::tenant), None, "The directory's id, or one of its domains");
     add("graph.client_id", text, None, "The app registration's application (client) id");
     add("graph.client_secret", Kind::Secret(1), None, "The app registration's secret");
+    add("graph.client_secret_expires", Kind::Text(kind::instant), None, "When the secret ends, to be reminded of it");
     add("graph.certificate_file", path, None, "PEM; instead of the secret, with private_key_file");
     add("graph.private_key_file", path, None, "PEM; the key of certificate_file");
     add("graph.federated_token_file", path, None, "A workload identity's token, read anew for each use; instead of the secret");
@@ -270,6 +271,14 @@ fn fixed(add: &mut Add<'_>) {
     add("cxone.access_key_id", text, None, "For access_key, access_key_json and basic");
     add("cxone.access_key_secret", Kind::Secret(1), None, "For access_key, access_key_json and basic");
     add("cxone.token", Kind::Secret(1), None, "For bearer");
+    add("cxone.client_secret_expires", Kind::Text(kind::instant), None, "When it ends, to be reminded of it");
+    add("cxone.access_key_secret_expires", Kind::Text(kind::instant), None, "When it ends, to be reminded of it");
+    add("cxone.token_expires", Kind::Text(kind::instant), None, "When it ends, to be reminded of it");
+    add("cxone.next.client_id", text, None, "As client_id, of credentials that are tried when the first are refused");
+    add("cxone.next.client_secret", Kind::Secret(1), None, "As client_secret, of credentials that are tried when the first are refused");
+    add("cxone.next.access_key_id", text, None, "As access_key_id, of credentials that are tried when the first are refused");
+    add("cxone.next.access_key_secret", Kind::Secret(1), None, "As access_key_secret, of credentials that are tried when the first are refused");
+    add("cxone.next.token", Kind::Secret(1), None, "As token, of credentials that are tried when the first are refused");
     add("cxone.max_connections", Kind::Number(1, 10, "CXone gives a client 10 connections at once"), Some("10"), "Requests to CXone at once");
     add("cxone.trust_baseline_for", Kind::Duration(0, YEAR_S, ""), Some(r#""0s""#), "Do not read a user anew who was read this recently");
     add("cxone.dialect", Kind::Choice(&["auto", "rfc7644", "indexed", "cxone", "put"]), Some(r#""auto""#), "How a PATCH is written");

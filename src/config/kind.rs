@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::outbound::Url;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use crate::domain::mapping::Expression;
@@ -476,6 +479,22 @@ pub fn account_state(text: &str) -> Result<(), Complaint> {
         format!("{} cannot be the source of active", quoted(text)),
         "it follows the account's state, [accountEnabled], and [scope]; to leave some people out, write scope.rules",
     )
+}
+
+/// A point in time, or a date: its beginning in UTC.
+pub fn instant(text: &str) -> Result<(), Complaint> {
+    match parse_instant(text) {
+        Some(_) => Ok(()),
+        None => complain(
+            format!("{} is neither a date nor a time", quoted(text)),
+            "write \"2027-03-31\" or \"2027-03-31T12:00:00Z\"",
+        ),
+    }
+}
+
+pub fn parse_instant(text: &str) -> Option<Timestamp> {
+    let date = || TimeZone::UTC.to_timestamp(text.parse::<Date>().ok()?.at(0, 0, 0, 0)).ok();
+    text.parse().ok().or_else(date)
 }
 
 pub fn log_filter(text: &str) -> Result<(), Complaint> {

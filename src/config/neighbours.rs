@@ -1,9 +1,10 @@
 //! `[graph]` and `[cxone]`: where the neighbours are, and how we prove who we are.
 
 use crate::outbound::Url;
+use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::kind::{SUBDOMAIN, parse_url};
+use super::kind::{SUBDOMAIN, parse_instant, parse_url};
 use super::settings::Settings;
 use super::tree::Variables;
 use super::{Cxone, CxoneAuth, CxoneEndpoint, Dialect, Graph, GraphCredential};
@@ -137,9 +138,11 @@ pub fn cxone(settings: &mut Settings) -> Option<Cxone> {
         Some("put") => Dialect::Put,
         _ => Dialect::Auto,
     };
+    let (auth, next) = auth?;
     Some(Cxone {
         endpoint: endpoint?,
-        auth: auth?,
+        auth,
+        next,
         max_connections: settings.count("cxone.max_connections"),
         trust_baseline_for: settings.duration("cxone.trust_baseline_for"),
         dialect,
@@ -208,7 +211,8 @@ const CREDENTIALS: [&str; 5] = [
     "cxone.token",
 ];
 
-fn cxone_auth(settings: &mut Settings) -> Option<CxoneAuth> {
+/// The credentials, and those for when they are refused.
+fn cxone_auth(settings: &mut Settings) -> Option<(CxoneAuth, Option<CxoneAuth>)> {
     let grant = settings.text("cxone.grant").expect("the grant has a default").to_owned();
     let needed = match grant.as_str() {
         "client_credentials" => &CREDENTIALS[..2],
@@ -228,28 +232,72 @@ fn cxone_auth(settings: &mut Settings) -> Option<CxoneAuth> {
         settings.warn("cxone.scope", &format!("cxone.scope has no effect: the grant is {grant}"));
     }
 
-    let text = |path| settings.text(path).map(str::to_owned);
-    let secret = |path| settings.secret(path);
-    Some(match grant.as_str() {
+    let first = auth_of(settings, &grant, false);
+    let next = next_given(settings, &grant, needed).then(|| auth_of(settings, &grant, true));
+    Some((first?, next.flatten()))
+}
+
+/// Whether there are other credentials. What the grant does not use is a problem.
+fn next_given(settings: &mut Settings, grant: &str, needed: &[&str]) -> bool {
+    let mut given = false;
+    for path in CREDENTIALS {
+        let next = path.replace("cxone.", "cxone.next.");
+        if settings.given(&next).is_none() {
+            continue;
+        }
+        if needed.contains(&path) {
+            given = true;
+        } else {
+            let what = format!("{next} is another kind of credential: the grant {grant} does not use it");
+            settings.problem(
+                &next,
+                what,
+                "remove it: both credentials are of the kind that cxone.grant names",
+            );
+        }
+    }
+    given
+}
+
+/// The credentials; of the next ones, what they do not have is that of the first.
+fn auth_of(settings: &Settings, grant: &str, next: bool) -> Option<CxoneAuth> {
+    let path = |name: &str| {
+        let of_next = format!("cxone.next.{name}");
+        if next && settings.set(&of_next).is_some() { of_next } else { format!("cxone.{name}") }
+    };
+    let text = |name| settings.text(&path(name)).map(str::to_owned);
+    let secret = |name| settings.secret(&path(name));
+    Some(match grant {
         "client_credentials" => CxoneAuth::ClientCredentials {
-            client_id: text("cxone.client_id")?,
-            client_secret: secret("cxone.client_secret")?,
-            scope: text("cxone.scope"),
+            client_id: text("client_id")?,
+            client_secret: secret("client_secret")?,
+            scope: settings.text("cxone.scope").map(str::to_owned),
         },
         "access_key" => CxoneAuth::AccessKey {
-            client_id: text("cxone.client_id")?,
-            client_secret: secret("cxone.client_secret")?,
-            access_key_id: text("cxone.access_key_id")?,
-            access_key_secret: secret("cxone.access_key_secret")?,
+            client_id: text("client_id")?,
+            client_secret: secret("client_secret")?,
+            access_key_id: text("access_key_id")?,
+            access_key_secret: secret("access_key_secret")?,
         },
         "access_key_json" => CxoneAuth::AccessKeyJson {
-            access_key_id: text("cxone.access_key_id")?,
-            access_key_secret: secret("cxone.access_key_secret")?,
+            access_key_id: text("access_key_id")?,
+            access_key_secret: secret("access_key_secret")?,
         },
-        "basic" => CxoneAuth::Basic {
-            user: text("cxone.access_key_id")?,
-            password: secret("cxone.access_key_secret")?,
-        },
-        _ => CxoneAuth::Bearer { token: secret("cxone.token")? },
+        "basic" => CxoneAuth::Basic { user: text("access_key_id")?, password: secret("access_key_secret")? },
+        _ => CxoneAuth::Bearer { token: secret("token")? },
     })
+}
+
+/// When those end that are configured, and say nothing of it themselves.
+pub fn expiries(settings: &mut Settings) -> Vec<(&'static str, Timestamp)> {
+    let mut expiries = Vec::new();
+    for path in ["graph.client_secret", "cxone.client_secret", "cxone.access_key_secret", "cxone.token"] {
+        let dated = format!("{path}_expires");
+        let Some(at) = settings.text(&dated).and_then(parse_instant) else { continue };
+        match settings.given(path) {
+            Some(_) => expiries.push((path, at)),
+            None => settings.warn(&dated, &format!("{dated} has no effect: there is no {path}")),
+        }
+    }
+    expiries
 }

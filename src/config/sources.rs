@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::errors::{ConfigErrors, Problem};
 use super::settings::Settings;
 use super::tree::Variables;
@@ -19,10 +21,23 @@ pub struct Sources {
 
 #[derive(Clone, Debug)]
 pub(super) enum File {
-    Path(PathBuf),
-    /// A text that was handed over.
-    Text,
+    /// With what was in it when it was read.
+    Path {
+        path: PathBuf,
+        text: SecretString,
+    },
+    /// A text that was handed over, with the name it goes by.
+    Text {
+        name: String,
+        text: SecretString,
+    },
     None,
+}
+
+impl File {
+    pub fn text((name, text): (&str, &str)) -> Self {
+        Self::Text { name: name.to_owned(), text: text.into() }
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -48,15 +63,30 @@ impl Sources {
     /// Reads all of it again, as it is now; the environment of a process does not change.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
         let path = match &self.file {
-            File::Path(path) => Some(path.as_path()),
+            File::Path { path, .. } => Some(path.as_path()),
             File::None => None,
-            File::Text => {
+            File::Text { .. } => {
                 let what = "the configuration did not come from a file".to_owned();
                 let todo = "start the service with --config".to_owned();
                 return Err(ConfigErrors::new(vec![Problem { place: None, what, todo }]));
             }
         };
         Config::load(path, self.environment.clone(), &self.flags)
+    }
+
+    /// The same configuration, with what the files that it names hold now.
+    pub fn reread(&self) -> Result<Config, ConfigErrors> {
+        let (name, text) = match &self.file {
+            File::Path { path, text } => (path.display().to_string(), text),
+            File::Text { name, text } => (name.clone(), text),
+            File::None => {
+                return Config::build(None, self.environment.clone(), &self.flags).map(|(it, _)| it);
+            }
+        };
+        let file = Some((name.as_str(), text.expose_secret()));
+        let (mut config, _) = Config::build(file, self.environment.clone(), &self.flags)?;
+        config.sources.file = self.file.clone();
+        Ok(config)
     }
 
     /// Reads what decides out of another file, with our environment and flags over it. Everything else

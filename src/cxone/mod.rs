@@ -58,7 +58,8 @@ const PLAIN_JSON: &str = "application/json";
 pub struct Settings {
     /// Where `/Users` is, such as `https://api-na1.niceincontact.com/scim/v2`.
     pub scim_url: Url,
-    pub auth: Auth,
+    /// The first is used, the next when that is refused. At least one.
+    pub auths: Vec<Auth>,
     /// The tenant: no token of another is used.
     pub tenant: Tenant,
     /// The most requests to CXone that are ever under way at once.
@@ -113,8 +114,8 @@ impl Cxone {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let Settings { scim_url, auth, tenant, max_connections, dialect, role_names } = settings;
-        let tokens = Tokens::new(auth, tenant.clone(), transport.clone(), clock.clone(), metrics.clone());
+        let Settings { scim_url, auths, tenant, max_connections, dialect, role_names } = settings;
+        let tokens = Tokens::new(auths, tenant.clone(), transport.clone(), clock.clone(), metrics.clone());
         let scim = Api::new("cxone", scim_url, transport, max_connections, clock, metrics);
         let (learned, takes_plain_json) = (Mutex::new(learned), AtomicBool::new(false));
         let inner = Arc::new(Inner { scim, tokens, tenant, dialect, learned, takes_plain_json });
@@ -125,6 +126,16 @@ impl Cxone {
     /// knowing the old ones.
     pub fn knowing_roles(&self, names: impl IntoIterator<Item = String>) -> Self {
         Self { inner: self.inner.clone(), roles: Arc::new(RoleNames::new(names)) }
+    }
+
+    /// Takes other credentials, for all clones. `false`: they need a restart.
+    pub fn exchange_credentials(&self, auths: Vec<Auth>) -> bool {
+        self.inner.tokens.exchange(auths)
+    }
+
+    /// Where tokens are asked for, if they are.
+    pub fn token_url(&self) -> Option<&Url> {
+        self.inner.tokens.token_url()
     }
 
     /// The tenant whose tokens we use, once one is known.

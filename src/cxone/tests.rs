@@ -69,11 +69,11 @@ pub fn target_with(
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
     let settings = Settings {
         scim_url: Url::parse("https://api.example.com/scim/v2").unwrap(),
-        auth: Auth::AccessKeyJson {
+        auths: vec![Auth::AccessKeyJson {
             token_url: Url::parse("https://login.example.com/token").unwrap(),
             access_key_id: "key".into(),
             access_key_secret: "secret".into(),
-        },
+        }],
         tenant: Tenant::default(),
         max_connections: 10,
         dialect,
@@ -361,7 +361,7 @@ async fn never_more_than_allowed_are_under_way() {
     });
     let settings = Settings {
         scim_url: Url::parse("https://api.example.com/scim/v2").unwrap(),
-        auth: Auth::Bearer { token: "t".into() },
+        auths: vec![Auth::Bearer { token: "t".into() }],
         tenant: Tenant::default(),
         max_connections: 3,
         dialect: DialectChoice::Auto,

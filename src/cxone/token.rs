@@ -61,20 +61,64 @@ pub enum Auth {
     Basic { user: String, password: SecretString },
 }
 
+impl Auth {
+    fn token_url(&self) -> Option<&Url> {
+        match self {
+            Self::Bearer { .. } | Self::Basic { .. } => None,
+            Self::ClientCredentials { token_url, .. }
+            | Self::AccessKey { token_url, .. }
+            | Self::AccessKeyJson { token_url, .. } => Some(token_url),
+        }
+    }
+
+    /// The header of those that ask for no tokens.
+    fn header(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Bearer { token } => bearer(token.expose_secret().trim()),
+            Self::Basic { user, password } => Some(basic(user, password)),
+            _ => None,
+        }
+    }
+}
+
+/// The credentials, and which of them is used: the first, until it is refused and another is not.
+#[derive(Debug)]
+struct Ring {
+    auths: Vec<Auth>,
+    used: usize,
+    /// Raised when they are exchanged.
+    generation: u64,
+}
+
+impl Ring {
+    fn used(&self) -> &Auth {
+        &self.auths[self.used]
+    }
+
+    /// Goes over to another one; `false` when there is none.
+    fn turn_to(&mut self, other: usize) -> bool {
+        let other = other % self.auths.len();
+        if other == self.used {
+            return false;
+        }
+        let name = if other == 0 { "first" } else { "next" };
+        tracing::info!("CXone refused the credentials in use: using the {name} ones instead");
+        self.used = other;
+        true
+    }
+}
+
 /// Gives out the value of the `Authorization` header.
 #[derive(Debug)]
-pub struct Tokens(Source);
-
-#[derive(Debug)]
-enum Source {
-    Fixed(Option<HeaderValue>),
-    Fetched(Box<Fetched>),
+pub struct Tokens {
+    ring: Mutex<Ring>,
+    /// `None` where no tokens are asked for.
+    fetched: Option<Box<Fetched>>,
 }
 
 #[derive(Debug)]
 struct Fetched {
     api: Api,
-    auth: Auth,
     tenant: Tenant,
     clock: Clock,
     state: Mutex<State>,
@@ -107,49 +151,76 @@ enum Look {
 }
 
 impl Tokens {
+    /// The first of `auths` is used, and the next when that is refused. There is at least one, and all
+    /// ask for tokens at the same place or not at all.
     pub fn new(
-        auth: Auth,
+        auths: Vec<Auth>,
         tenant: Tenant,
         transport: Transport,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let token_url = match &auth {
-            Auth::Bearer { token } => return Self(Source::Fixed(bearer(token.expose_secret().trim()))),
-            Auth::Basic { user, password } => return Self(Source::Fixed(Some(basic(user, password)))),
-            Auth::ClientCredentials { token_url, .. }
-            | Auth::AccessKey { token_url, .. }
-            | Auth::AccessKeyJson { token_url, .. } => token_url.clone(),
-        };
-        let api = Api::new("cxone-token", token_url, transport, 1, clock.clone(), metrics);
-        let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self(Source::Fetched(Box::new(Fetched { api, auth, tenant, clock, state, turn })))
+        let fetched = auths[0].token_url().cloned().map(|token_url| {
+            let api = Api::new("cxone-token", token_url, transport, 1, clock.clone(), metrics);
+            let (state, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+            Box::new(Fetched { api, tenant, clock, state, turn })
+        });
+        Self { ring: Mutex::new(Ring { auths, used: 0, generation: 0 }), fetched }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().expect("no panic while the credentials are held")
+    }
+
+    /// Where tokens are asked for, if they are.
+    pub fn token_url(&self) -> Option<&Url> {
+        self.fetched.as_ref().map(|fetched| fetched.api.base())
+    }
+
+    /// Takes other credentials. A token in service stays, and the next caller has it renewed: so one that
+    /// is wrong shows while there still is a token that works. `false`: they need a restart.
+    pub fn exchange(&self, auths: Vec<Auth>) -> bool {
+        if auths.is_empty() || auths.iter().any(|auth| auth.token_url() != self.token_url()) {
+            return false;
+        }
+        {
+            let mut ring = self.ring();
+            *ring = Ring { auths, used: 0, generation: ring.generation + 1 };
+        }
+        if let Some(fetched) = &self.fetched {
+            let (mut state, now) = (fetched.state(), fetched.clock.now());
+            (state.failure, state.forced_at) = (None, None);
+            if let Some(token) = &mut state.token {
+                token.refresh_at = now;
+            }
+        }
+        true
     }
 
     /// The header to send, from a token that is valid now as far as we know.
     pub async fn authorization(&self) -> Result<HeaderValue, Error> {
-        match &self.0 {
-            Source::Fixed(header) => header.clone().ok_or_else(|| Error::Refused {
+        match &self.fetched {
+            None => self.ring().used().header().ok_or_else(|| Error::Refused {
                 detail: "the configured token cannot be sent in a header".to_owned(),
             }),
-            Source::Fetched(fetched) => fetched.authorization().await,
+            Some(fetched) => fetched.authorization(self).await,
         }
     }
 
     /// The header to try instead of one that CXone answered with 401; `None` when there is none, or
     /// when another was tried less than 30 s ago: a revoked key must not become a loop.
     pub async fn instead_of(&self, refused: &HeaderValue) -> Result<Option<HeaderValue>, Error> {
-        match &self.0 {
-            Source::Fixed(_) => Ok(None),
-            Source::Fetched(fetched) => fetched.instead_of(refused).await,
+        if let Some(fetched) = &self.fetched {
+            return fetched.instead_of(self, refused).await;
         }
+        let mut ring = self.ring();
+        let already = ring.used().header().filter(|header| header != refused);
+        let next = ring.used + 1;
+        Ok(already.or_else(|| ring.turn_to(next).then(|| ring.used().header()).flatten()))
     }
 
     pub fn closed_until(&self) -> Option<Timestamp> {
-        match &self.0 {
-            Source::Fixed(_) => None,
-            Source::Fetched(fetched) => fetched.api.closed_until(),
-        }
+        self.fetched.as_ref().and_then(|fetched| fetched.api.closed_until())
     }
 }
 
@@ -177,7 +248,7 @@ impl Fetched {
         }
     }
 
-    async fn authorization(&self) -> Result<HeaderValue, Error> {
+    async fn authorization(&self, tokens: &Tokens) -> Result<HeaderValue, Error> {
         match self.look() {
             Look::Fresh(header) => return Ok(header),
             Look::Paused(failure) => return Err(failure),
@@ -188,7 +259,7 @@ impl Fetched {
                 if let Look::Fresh(header) = self.look() {
                     return Ok(header);
                 }
-                return match self.fetch().await {
+                return match self.fetch(tokens).await {
                     Ok(header) => Ok(header),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
@@ -199,19 +270,19 @@ impl Fetched {
             }
         }
         let _turn = self.turn.lock().await;
-        self.after_turn().await
+        self.after_turn(tokens).await
     }
 
     /// With the turn in hand: somebody may have got a token, or a refusal, while we waited for it.
-    async fn after_turn(&self) -> Result<HeaderValue, Error> {
+    async fn after_turn(&self, tokens: &Tokens) -> Result<HeaderValue, Error> {
         match self.look() {
             Look::Fresh(header) | Look::Ageing(header) => Ok(header),
             Look::Paused(failure) => Err(failure),
-            Look::Missing => self.fetch().await,
+            Look::Missing => self.fetch(tokens).await,
         }
     }
 
-    async fn instead_of(&self, refused: &HeaderValue) -> Result<Option<HeaderValue>, Error> {
+    async fn instead_of(&self, tokens: &Tokens, refused: &HeaderValue) -> Result<Option<HeaderValue>, Error> {
         let _turn = self.turn.lock().await;
         {
             let (mut state, now) = (self.state(), self.clock.now());
@@ -223,19 +294,27 @@ impl Fetched {
                 (state.token, state.forced_at) = (None, Some(now));
             }
         }
-        self.after_turn().await.map(Some)
+        self.after_turn(tokens).await.map(Some)
     }
 
     /// Only with the turn in hand.
-    async fn fetch(&self) -> Result<HeaderValue, Error> {
-        let answer = match self.api.send(self.request()).await {
-            Ok(response) => read(&response),
-            Err(error) => Err(Error::Outbound(error)),
+    async fn fetch(&self, tokens: &Tokens) -> Result<HeaderValue, Error> {
+        let (auths, used, generation) = {
+            let ring = tokens.ring();
+            (ring.auths.clone(), ring.used, ring.generation)
         };
-        let answer = answer.and_then(|granted| match &granted.tenant {
-            Some(found) if !self.tenant.is(found) => Err(Error::ForeignTenant { found: found.clone() }),
-            _ => Ok(granted),
-        });
+        let mut answer = self.ask(&auths[used]).await;
+        for other in (used + 1..used + auths.len()).map(|other| other % auths.len()) {
+            if !matches!(answer, Err(Error::Refused { .. })) {
+                break;
+            }
+            answer = self.ask(&auths[other]).await;
+            let mut ring = tokens.ring();
+            if answer.is_ok() && ring.generation == generation {
+                ring.turn_to(other);
+            }
+        }
+        let is_of_old = tokens.ring().generation != generation;
         let (mut state, now) = (self.state(), self.clock.now());
         match answer {
             Ok(Granted { header, life, .. }) => {
@@ -248,6 +327,8 @@ impl Fetched {
                 (state.token, state.failure) = (Some(token), None);
                 Ok(header)
             }
+            // What became of the old credentials says nothing of the new ones.
+            Err(error) if is_of_old => Err(error),
             Err(error) => {
                 let refused = matches!(error, Error::Refused { .. } | Error::ForeignTenant { .. });
                 let pause = if refused { AFTER_REFUSAL } else { AFTER_FAILURE };
@@ -257,10 +338,19 @@ impl Fetched {
         }
     }
 
-    fn request(&self) -> Request {
+    async fn ask(&self, auth: &Auth) -> Result<Granted, Error> {
+        let response = self.api.send(self.request(auth)).await.map_err(Error::Outbound)?;
+        let granted = read(&response)?;
+        match &granted.tenant {
+            Some(found) if !self.tenant.is(found) => Err(Error::ForeignTenant { found: found.clone() }),
+            _ => Ok(granted),
+        }
+    }
+
+    fn request(&self, auth: &Auth) -> Request {
         let request = Request::new(Method::POST, self.api.base().clone())
             .header(header::ACCEPT, HeaderValue::from_static("application/json"));
-        match &self.auth {
+        match auth {
             Auth::ClientCredentials { client_id, client_secret, scope, .. } => {
                 let mut fields = vec![
                     ("grant_type", "client_credentials"),

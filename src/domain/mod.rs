@@ -25,6 +25,7 @@ pub mod conflict;
 pub mod coverage;
 pub mod digest;
 pub mod drift;
+pub mod expiry;
 pub mod guard;
 pub mod mapping;
 pub mod patch;

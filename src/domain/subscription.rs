@@ -57,6 +57,9 @@ pub struct Subscription {
     pub expires_at: Timestamp,
     /// When we made, adopted or last renewed it.
     pub renewed_at: Timestamp,
+    /// The mark of the secret that signed its `clientState`, where that is known.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }
 
 /// When to renew: at half the life that was left when it was last renewed, moved by up to a tenth
@@ -81,6 +84,7 @@ mod tests {
             notification_url: String::new(),
             expires_at: renewed_at + Duration::from_secs(1000),
             renewed_at,
+            signed_by: None,
         };
         assert_eq!(renew_at(&subscription, 0.0), renewed_at + Duration::from_secs(500));
         assert_eq!(renew_at(&subscription, 1.0), renewed_at + Duration::from_secs(400));

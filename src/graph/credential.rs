@@ -7,8 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::pki_types::CertificateDer;
+use rustls::InconsistentKeys;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -57,6 +58,8 @@ pub enum CredentialError {
     Certificate(#[source] rustls::pki_types::pem::Error),
     #[error("there is no RSA private key in the PEM file")]
     PrivateKey(#[source] jsonwebtoken::errors::Error),
+    #[error("the certificate and the private key do not belong together")]
+    Mismatch,
     #[error("cannot sign with the private key")]
     Signature(#[source] jsonwebtoken::errors::Error),
     #[error("cannot read the federated token file {path}")]
@@ -84,6 +87,12 @@ pub(super) struct Asking<'a> {
 impl Credential {
     /// Whether a token could be asked for with it. Nothing is sent.
     pub async fn check(&self) -> Result<(), CredentialError> {
+        if let Self::Certificate { certificate_pem, private_key_pem, .. } = self
+            && !belong_together(certificate_pem, private_key_pem)
+        {
+            // While both are replaced, one file is new before the other.
+            return Err(CredentialError::Mismatch);
+        }
         let nowhere = Url::parse("https://localhost").expect("it is an address");
         let (now, random) = (Timestamp::UNIX_EPOCH, &Random::seeded(0));
         self.request(&Asking { token_url: &nowhere, resource: "", now, random }).await.map(drop)
@@ -169,6 +178,16 @@ fn managed(
             Ok(request.header(HeaderName::from_static("x-identity-header"), value))
         }
     }
+}
+
+/// Whether the key is that of the certificate. What cannot be read is told where it is used.
+fn belong_together(certificate_pem: &[u8], private_key_pem: &SecretString) -> bool {
+    let certificate = CertificateDer::from_pem_slice(certificate_pem);
+    let key = PrivateKeyDer::from_pem_slice(private_key_pem.expose_secret().as_bytes());
+    let (Ok(certificate), Ok(key)) = (certificate, key) else { return true };
+    let Ok(key) = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key) else { return true };
+    let pair = rustls::sign::CertifiedKey::new(vec![certificate], key);
+    !matches!(pair.keys_match(), Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)))
 }
 
 #[derive(Serialize)]

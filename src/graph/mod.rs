@@ -121,6 +121,11 @@ impl Graph {
         self.selection.query()
     }
 
+    /// Takes another credential, for all clones. `false`: it needs a restart.
+    pub fn exchange_credential(&self, credential: Credential) -> bool {
+        self.inner.tokens.exchange(credential)
+    }
+
     /// The tenant whose tokens we use, once one is known.
     pub fn tenant(&self) -> Option<&str> {
         self.inner.tokens.tenant()

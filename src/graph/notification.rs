@@ -6,12 +6,15 @@
 //! no other; only a body that is no JSON, or has no `value` array, is refused whole.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -51,11 +54,29 @@ pub fn read(body: &[u8], verifier: &Verifier) -> Result<Read, NotJson> {
 }
 
 /// Makes and recognises client states.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Verifier {
-    secrets: Vec<SecretString>,
+    secrets: RwLock<Secrets>,
     tenant: String,
 }
+
+#[derive(Debug)]
+struct Secrets {
+    /// The first signs.
+    configured: Vec<SecretString>,
+    /// Not configured any more, and good until nothing that they signed can arrive.
+    retired: Vec<Retired>,
+}
+
+#[derive(Debug)]
+struct Retired {
+    secret: SecretString,
+    unused_since: Option<Timestamp>,
+}
+
+/// Graph repeats a notification that it could not deliver for up to four hours.
+/// Source: Microsoft Graph, "Receive change notifications through webhooks", "Retries".
+const STRAGGLERS: Duration = Duration::from_secs(4 * 3600);
 
 impl Verifier {
     /// The first secret signs, all verify. `tenant` is a GUID or, if that is how it is configured, a
@@ -65,23 +86,78 @@ impl Verifier {
     /// Without a secret, or with an empty one, which anybody could guess: the configuration makes
     /// sure of both.
     pub fn new(secrets: Vec<SecretString>, tenant: &str) -> Self {
-        let good = !secrets.is_empty() && secrets.iter().all(|secret| !secret.expose_secret().is_empty());
-        assert!(good, "a client state needs a secret");
+        let secrets = RwLock::new(Secrets { configured: good(secrets), retired: Vec::new() });
         Self { secrets, tenant: tenant.to_owned() }
     }
 
-    pub fn sign(&self, resource: Resource, nonce: [u8; 16]) -> String {
-        client_state(self.secrets[0].expose_secret().as_bytes(), nonce, &self.tenant, resource)
+    fn secrets(&self) -> RwLockReadGuard<'_, Secrets> {
+        self.secrets.read().expect("no panic while the secrets are held")
+    }
+
+    /// The client state of a new subscription, and the mark of the secret that signed it.
+    pub fn sign(&self, resource: Resource, nonce: [u8; 16]) -> (String, String) {
+        let secrets = self.secrets();
+        let secret = &secrets.configured[0];
+        let state = client_state(secret.expose_secret().as_bytes(), nonce, &self.tenant, resource);
+        (state, mark(secret))
     }
 
     /// The resource whose subscription carries this client state, if we made it for this tenant.
     pub fn verify(&self, client_state: &str) -> Option<Resource> {
+        self.signed_by(client_state).map(|(resource, _)| resource)
+    }
+
+    /// The same, with the mark of the secret that signed it.
+    pub fn signed_by(&self, client_state: &str) -> Option<(Resource, String)> {
         let (nonce, resource, tag) = parse(client_state)?;
-        let genuine = |secret: &SecretString| {
+        let genuine = |secret: &&SecretString| {
             // Compares in constant time.
             mac(secret.expose_secret().as_bytes(), nonce, &self.tenant, resource).verify_slice(&tag).is_ok()
         };
-        self.secrets.iter().any(genuine).then_some(resource)
+        let secrets = self.secrets();
+        let retired = secrets.retired.iter().map(|retired| &retired.secret);
+        let signed = secrets.configured.iter().chain(retired).find(genuine)?;
+        Some((resource, mark(signed)))
+    }
+
+    /// Takes other secrets. Those that are not among them still verify; see [`Verifier::retire`].
+    ///
+    /// # Panics
+    /// As [`Verifier::new`].
+    pub fn exchange(&self, configured: Vec<SecretString>) {
+        let mut secrets = self.secrets.write().expect("no panic while the secrets are held");
+        let before = std::mem::replace(&mut secrets.configured, good(configured));
+        let marks: Vec<String> = secrets.configured.iter().map(mark).collect();
+        let old = before.into_iter().map(|secret| Retired { secret, unused_since: None });
+        secrets.retired.extend(old);
+        secrets.retired.retain(|retired| !marks.contains(&mark(&retired.secret)));
+    }
+
+    /// Whether a subscription that was signed by a secret of this mark had better be signed anew. Of one
+    /// of which it is not known, only if there could have been another.
+    pub fn is_outdated(&self, signed_by: Option<&str>) -> bool {
+        let secrets = self.secrets();
+        match signed_by {
+            Some(signed_by) => mark(&secrets.configured[0]) != signed_by,
+            None => secrets.configured.len() + secrets.retired.len() > 1,
+        }
+    }
+
+    /// Lets go of the secrets that are not configured any more and have signed none of what is there
+    /// (`in_use`, by their marks) for as long as something of it could arrive. How many there still are.
+    pub fn retire(&self, in_use: &BTreeSet<String>, now: Timestamp) -> usize {
+        let mut secrets = self.secrets.write().expect("no panic while the secrets are held");
+        secrets.retired.retain_mut(|retired| {
+            if in_use.contains(&mark(&retired.secret)) {
+                retired.unused_since = None;
+                return true;
+            }
+            let since = *retired.unused_since.get_or_insert(now);
+            // A clock that was set back must not make it longer for ever.
+            let unused = Duration::try_from(now.duration_since(since)).unwrap_or(STRAGGLERS);
+            unused < STRAGGLERS
+        });
+        secrets.retired.len()
     }
 
     /// A tenant configured by its domain cannot be compared; the client state binds it anyway.
@@ -91,6 +167,20 @@ impl Verifier {
             Err(_) => true,
         }
     }
+}
+
+fn good(secrets: Vec<SecretString>) -> Vec<SecretString> {
+    let good = !secrets.is_empty() && secrets.iter().all(|secret| !secret.expose_secret().is_empty());
+    assert!(good, "a client state needs a secret");
+    secrets
+}
+
+/// By what a secret is known again, and cannot be found out.
+fn mark(secret: &SecretString) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+        .expect("a key of HMAC may have any length");
+    mac.update(b"the mark of a client state secret");
+    URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..12])
 }
 
 const VERSION: &str = "1";

@@ -100,7 +100,8 @@ impl Graph {
         let notification_url = made.notification_url.unwrap_or_else(|| new.notification_url.clone());
         let expires_at = read_time(CREATE, made.expiration_date_time.as_deref())?;
         let (id, resource, renewed_at) = (made.id, new.resource, self.inner.clock.now());
-        Ok(Created::Made(Subscription { id, resource, notification_url, expires_at, renewed_at }))
+        let signed_by = None;
+        Ok(Created::Made(Subscription { id, resource, notification_url, expires_at, renewed_at, signed_by }))
     }
 
     /// Renews, which also answers `reauthorizationRequired`. `Absent` when Graph has it no more: a
@@ -143,6 +144,7 @@ impl Graph {
             notification_url: item.notification_url.unwrap_or_default(),
             id: item.id,
             resource,
+            signed_by: None,
         };
         Ok(RemoteSubscription {
             subscription,

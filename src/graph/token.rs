@@ -6,7 +6,7 @@
 //! Graph does not accept is replaced at most every 30 s.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -58,7 +58,7 @@ pub struct Tokens(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    credential: Credential,
+    credential: RwLock<Credential>,
     service: Api,
     token_url: Url,
     resource: String,
@@ -78,6 +78,8 @@ struct State {
     /// The one request under way, for all who wait for it.
     flight: Option<Flight>,
     refused: Option<(Timestamp, Error)>,
+    /// Raised when the credential is exchanged.
+    generation: u64,
     replaced_at: Option<Timestamp>,
 }
 
@@ -130,7 +132,7 @@ impl Tokens {
         let resource = settings.base_url.origin().ascii_serialization();
         let (tenant, state) = (settings.tenant.clone(), Mutex::default());
         Self(Arc::new(Inner {
-            credential,
+            credential: RwLock::new(credential),
             service,
             token_url,
             resource,
@@ -184,6 +186,26 @@ impl Tokens {
         flight.await
     }
 
+    /// Takes another credential. The token in service stays, and the next caller has it renewed in the
+    /// background: so a credential that is wrong shows while there still is one that works. `false` for
+    /// one that is asked for elsewhere than the present one, which needs a restart.
+    pub fn exchange(&self, credential: Credential) -> bool {
+        let mut present = self.0.credential.write().expect("no panic while the credential is held");
+        if present.own_endpoint() != credential.own_endpoint() {
+            return false;
+        }
+        *present = credential;
+        let mut state = self.state();
+        state.generation += 1;
+        state.refused = None;
+        // One that is under way asks with the old one; nobody new waits for it.
+        state.flight = None;
+        if let Some(held) = &mut state.held {
+            held.refresh_at = self.0.clock.now();
+        }
+        true
+    }
+
     pub fn tenant(&self) -> Option<&str> {
         self.0.tenant.get()
     }
@@ -217,11 +239,17 @@ impl Tokens {
 
     async fn refresh(&self) -> Result<Bearer, Error> {
         let asked_at = self.0.clock.now();
+        let generation = self.state().generation;
         let answer = self.fetch(asked_at).await;
         let now = self.0.clock.now();
         let jitter = self.0.random.unit();
         let mut state = self.state();
-        state.flight = None;
+        if state.generation == generation {
+            state.flight = None;
+        } else if let Err(error) = answer {
+            // What became of the old credential says nothing of the new one.
+            return Err(error);
+        }
         match answer {
             Ok((header, life)) => {
                 state.serial += 1;
@@ -252,6 +280,7 @@ impl Tokens {
 
     async fn fetch(&self, now: Timestamp) -> Result<(HeaderValue, Duration), Error> {
         let Inner { credential, service, token_url, resource, tenant, random, .. } = &*self.0;
+        let credential = credential.read().expect("no panic while the credential is held").clone();
         let request = credential.request(&Asking { token_url, resource, now, random }).await?;
         let response = service.send(request).await.map_err(|source| Error::outbound(DOING, source))?;
         if response.status != StatusCode::OK {

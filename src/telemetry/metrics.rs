@@ -300,6 +300,10 @@ metrics! {
     events: Counters<ResultLabel> = Family::default(), "events", None, ["result"],
         "Events for operators, by what became of a try to deliver one",
         "`given_up` or `gone` rises: a receiver hears nothing any more";
+    credential_files_failed: Gauge = Gauge::default(), "credential_files_failed", None, [],
+        "Whether a file that holds a credential could not be used when it was last read: 1, and the one before it stays \
+         in force",
+        "it is 1: a credential that was exchanged is not in force";
     build_info: Gauges<VersionLabel> = this_version(), "build_info", None, ["version"],
         "The running version",
         "-";

@@ -27,7 +27,7 @@ use tower::ServiceExt;
 
 use crate::outbound;
 pub use operations::{Operation, OperationError, Operations, Whom};
-pub use private::{Access, PrivateState, private_router};
+pub use private::{Access, AdminToken, PrivateState, private_router};
 pub use webhook::{PublicState, public_router};
 
 /// Answers requests by calling `router` in this process: for commands that run without the service,

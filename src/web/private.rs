@@ -6,7 +6,7 @@
 //! dashboard, so a browser cannot be made to act for an operator.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -62,7 +62,27 @@ pub enum Access {
     Dashboard,
     /// Whoever has the token. `hosts` are names and addresses, without a port, by which the listener
     /// is called; loopback names always are.
-    Token { token: SecretString, hosts: Vec<String> },
+    Token { token: AdminToken, hosts: Vec<String> },
+}
+
+/// The admin token, which may be exchanged while we run. Only its digest is kept.
+#[derive(Clone, Debug)]
+pub struct AdminToken(Arc<RwLock<[u8; 32]>>);
+
+impl AdminToken {
+    pub fn new(token: &SecretString) -> Self {
+        Self(Arc::new(RwLock::new(digest(token.expose_secret()))))
+    }
+
+    /// Only the new one opens from now on.
+    pub fn exchange(&self, token: &SecretString) {
+        *self.0.write().expect("no panic while the token is held") = digest(token.expose_secret());
+    }
+
+    fn is(&self, token: &str) -> bool {
+        let known = *self.0.read().expect("no panic while the token is held");
+        !token.is_empty() && bool::from(digest(token).ct_eq(&known))
+    }
 }
 
 impl Access {
@@ -117,7 +137,7 @@ pub struct Entry(Option<Credentials>);
 
 #[derive(Debug)]
 struct Credentials {
-    token: [u8; 32],
+    token: AdminToken,
     hosts: Vec<String>,
 }
 
@@ -126,7 +146,7 @@ impl Entry {
         Self(match access {
             Access::Local | Access::Offline | Access::Dashboard => None,
             Access::Token { token, hosts } => Some(Credentials {
-                token: digest(token.expose_secret()),
+                token: token.clone(),
                 hosts: hosts.iter().map(|host| bare(host)).collect(),
             }),
         })
@@ -190,7 +210,7 @@ impl Credentials {
     }
 
     fn is(&self, token: &str) -> bool {
-        !token.is_empty() && bool::from(digest(token).ct_eq(&self.token))
+        self.token.is(token)
     }
 }
 

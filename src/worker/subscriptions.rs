@@ -4,6 +4,7 @@
 //! every few minutes. Source: Microsoft Graph, "Reduce missing subscriptions and change
 //! notifications" (supported resources of `subscriptionRemoved`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -88,6 +89,7 @@ impl Worker {
             return Ok(ChoreOutcome::Done { next_at: Some(next_at) });
         }
         let remote = self.graph.subscriptions().await?;
+        let mut in_use = BTreeSet::new();
         for subscription in kept {
             let there = remote.iter().find(|remote| remote.subscription.id == subscription.id);
             let current = match there {
@@ -100,13 +102,18 @@ impl Worker {
                     warn!(subscription.id = %subscription.id, "subscription for {} is gone; making a new one", subscription.resource);
                     self.recreate(&subscription, &remote, Lost::Gone).await?
                 }
+                Some(_) if self.verifier.is_outdated(subscription.signed_by.as_deref()) => {
+                    self.sign_anew(&subscription).await?
+                }
                 Some(_) if renew_at(&subscription, self.random.unit()) <= now => {
                     self.renew_or_recreate(&subscription).await?
                 }
                 Some(_) => subscription,
             };
             next_at = next_at.min(renew_at(&current, 1.0)).max(later(now, Duration::from_secs(60)));
+            in_use.extend(current.signed_by);
         }
+        self.verifier.retire(&in_use, now);
         Ok(ChoreOutcome::Done { next_at: Some(next_at) })
     }
 
@@ -140,6 +147,21 @@ impl Worker {
         Ok(made)
     }
 
+    /// The secret that signed it has been exchanged. Graph changes no `clientState`, and makes no second
+    /// subscription beside the first (409): the old one ends, a new one begins, and a poll finds what
+    /// happened between the two. What is still on its way from the old one verifies as before.
+    async fn sign_anew(&self, old: &Subscription) -> Result<Subscription, Stopped> {
+        info!(subscription.id = %old.id, "the secret of the subscription for {} has been exchanged; making a new one", old.resource);
+        self.graph.delete_subscription(&old.id).await?;
+        let made = self.create(old.resource).await?;
+        if made.id != old.id {
+            self.store.remove_subscription(&old.id).await?;
+        }
+        let now = self.clock.now();
+        self.store.schedule(Chore::Poll(old.resource), now, now).await?;
+        Ok(made)
+    }
+
     async fn adopt_or_create(
         &self,
         resource: Resource,
@@ -147,16 +169,14 @@ impl Worker {
     ) -> Result<Subscription, Stopped> {
         let kept = self.store.subscriptions().await?;
         for candidate in remote.iter().filter(|remote| self.is_ours(resource, remote)) {
-            let known = kept.iter().any(|kept| kept.id == candidate.subscription.id);
+            let known = kept.iter().find(|kept| kept.id == candidate.subscription.id);
             // Graph may not show the clientState. Of a subscription we did not make ourselves we
             // must be sure that its notifications will verify.
-            let verifies = candidate
-                .client_state
-                .as_deref()
-                .is_some_and(|state| self.verifier.verify(state) == Some(resource));
-            if known || verifies {
+            let signed = self.signed(resource, candidate);
+            if known.is_some() || signed.is_some() {
                 let mut adopted = candidate.subscription.clone();
                 adopted.renewed_at = self.clock.now();
+                adopted.signed_by = signed.or_else(|| known.and_then(|known| known.signed_by.clone()));
                 self.store.put_subscription(&adopted).await?;
                 return Ok(adopted);
             }
@@ -174,15 +194,17 @@ impl Worker {
                 Failure::Rejected { code: "no_public_url", error },
             )));
         };
+        let (client_state, signed_by) = self.verifier.sign(resource, self.random.secret());
         let new = NewSubscription {
             resource,
             notification_url: urls.notification.to_string(),
             lifecycle_url: urls.lifecycle.to_string(),
-            client_state: self.verifier.sign(resource, self.random.secret()),
+            client_state,
             expires_at: self.expiry(),
         };
         match self.graph.create_subscription(&new).await? {
             Created::Made(made) => {
+                let made = Subscription { signed_by: Some(signed_by), ..made };
                 self.store.put_subscription(&made).await?;
                 info!(subscription.id = %made.id, "subscribed to {resource} until {}", made.expires_at);
                 Ok(made)
@@ -197,15 +219,15 @@ impl Worker {
         let kept = self.store.subscriptions().await?;
         let same = remote.into_iter().find(|remote| self.is_ours(resource, remote));
         match same {
-            Some(found) if kept.iter().any(|kept| kept.id == found.subscription.id) => Ok(found.subscription),
-            Some(found)
-                if found
-                    .client_state
-                    .as_deref()
-                    .is_some_and(|state| self.verifier.verify(state) == Some(resource)) =>
-            {
-                self.store.put_subscription(&found.subscription).await?;
-                Ok(found.subscription)
+            Some(found) if kept.iter().any(|kept| kept.id == found.subscription.id) => {
+                let known = kept.into_iter().find(|kept| kept.id == found.subscription.id);
+                Ok(known.unwrap_or(found.subscription))
+            }
+            Some(found) if self.signed(resource, &found).is_some() => {
+                let signed_by = self.signed(resource, &found);
+                let adopted = Subscription { signed_by, ..found.subscription };
+                self.store.put_subscription(&adopted).await?;
+                Ok(adopted)
             }
             other => {
                 let whose = match other {
@@ -224,6 +246,12 @@ impl Worker {
                 )))
             }
         }
+    }
+
+    /// The mark of our secret that signed it, where Graph shows that.
+    fn signed(&self, resource: Resource, remote: &RemoteSubscription) -> Option<String> {
+        let (of, signed_by) = self.verifier.signed_by(remote.client_state.as_deref()?)?;
+        (of == resource).then_some(signed_by)
     }
 
     fn is_ours(&self, resource: Resource, remote: &RemoteSubscription) -> bool {

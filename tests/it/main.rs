@@ -21,6 +21,7 @@ mod operators;
 mod people;
 mod preview;
 mod reload;
+mod rotation;
 mod scim_server;
 mod simulate;
 mod tenant;

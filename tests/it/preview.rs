@@ -17,12 +17,12 @@ fn stage(dialect: sim::Dialect, choice: DialectChoice) -> (CxoneSim, Cxone) {
     let sim = CxoneSim::start(CxoneOptions { dialect, ..CxoneOptions::default() }).unwrap();
     let settings = Settings {
         scim_url: sim.scim_url().parse().unwrap(),
-        auth: Auth::ClientCredentials {
+        auths: vec![Auth::ClientCredentials {
             token_url: sim.token_url().parse().unwrap(),
             client_id: sim.options().client_id.clone(),
             client_secret: sim.options().client_secret.clone().into(),
             scope: None,
-        },
+        }],
         tenant: Tenant::default(),
         max_connections: 2,
         dialect: choice,

@@ -49,6 +49,7 @@ fn owners() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("clap", &["cli"]),
         ("prometheus_client", &["telemetry"]),
         ("jsonwebtoken", &["graph", "sim"]),
+        ("x509_parser", &["app"]),
     ])
 }
 

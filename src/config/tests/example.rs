@@ -34,6 +34,7 @@ fn the_example_can_be_used_as_it_is() {
 fn the_example_documents_every_key_with_its_real_default() {
     let is_key = |line: &str| {
         let name = line.split(" = ").next().unwrap_or_default();
+        let name = name.strip_prefix("next.").unwrap_or(name);
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         line.starts_with("[[") || (line.contains(" = ") && name.chars().all(plain))
     };
@@ -52,6 +53,7 @@ fn the_example_documents_every_key_with_its_real_default() {
         "CXONE_CLIENT_SECRET",
         "CXONE_ACCESS_KEY_SECRET",
         "CXONE_TOKEN",
+        "CXONE_NEXT_SECRET",
         "EVENTS_URL",
         "EVENTS_SECRET",
     ];

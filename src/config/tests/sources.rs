@@ -119,8 +119,93 @@ fn what_has_changed_is_told_by_what_it_takes() {
     check(
         &before,
         &values(&other, ""),
-        &["attributes.displayName.from", "cxone.match"],
-        &["graph.client_secret", "retention.history"],
+        &["attributes.displayName.from", "cxone.match", "graph.client_secret"],
+        &["retention.history"],
     );
     assert!(!format!("{:?}", values(&other, "")).contains("another"));
+}
+
+#[test]
+fn the_same_text_is_read_again_with_what_its_files_hold_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, secret) = (folder.path().join("c.toml"), folder.path().join("secret"));
+    std::fs::write(&secret, "one\n").unwrap();
+    let named = format!("{:?}", secret.to_str().unwrap());
+    std::fs::write(&file, text(&[("graph.client_secret", ""), ("graph.client_secret_file", &named)]))
+        .unwrap();
+    let config = Config::load(Some(&file), none(), &[]).unwrap();
+    // Whoever edits the file has not asked for it to be put in force.
+    std::fs::write(&file, "broken").unwrap();
+    let again = config.sources().reread().unwrap();
+    assert_eq!(config.values().changed(again.values()), [""; 0]);
+    std::fs::write(&secret, "two").unwrap();
+    let again = again.sources().reread().unwrap();
+    assert_eq!(config.values().changed(again.values()), ["graph.client_secret"]);
+    assert_eq!(config.values().need_restart(again.values()), [""; 0]);
+    let GraphCredential::Secret { secret: now, .. } = &again.graph.credential else { panic!() };
+    assert_eq!(now.expose_secret(), "two");
+    for half in ["", " half"] {
+        std::fs::write(&secret, half).unwrap();
+        assert!(refused(config.sources().reread()).contains("the secret"));
+    }
+    assert!(!format!("{:?}", again.sources()).contains("client_secret"), "the text may hold secrets");
+}
+
+#[test]
+fn next_credentials_have_of_the_first_what_they_have_not_themselves() {
+    let next = |changes: Pairs<'_>| valid(changes, &[]).cxone.next;
+    assert!(next(&[]).is_none());
+    let of_secret = next(&[("cxone.next.client_secret", r#""new""#)]);
+    let Some(CxoneAuth::ClientCredentials { client_id, client_secret, .. }) = of_secret else { panic!() };
+    assert_eq!((client_id.as_str(), client_secret.expose_secret()), ("cx", "new"));
+    let key = [
+        ("cxone.grant", r#""access_key""#),
+        ("cxone.access_key_id", r#""K1""#),
+        ("cxone.access_key_secret", r#""S1""#),
+        ("cxone.next.access_key_id", r#""K2""#),
+        ("cxone.next.access_key_secret", r#""S2""#),
+    ];
+    let Some(CxoneAuth::AccessKey { client_id, access_key_id, access_key_secret, .. }) = next(&key) else {
+        panic!()
+    };
+    assert_eq!((client_id.as_str(), access_key_id.as_str()), ("cx", "K2"));
+    assert_eq!(access_key_secret.expose_secret(), "S2");
+    check_refused(
+        &[("cxone.next.token", r#""t""#)],
+        &expect![[r#"
+        c.toml:9:14: cxone.next.token is another kind of credential: the grant client_credentials does not use it
+            remove it: both credentials are of the kind that cxone.grant names"#]],
+    );
+}
+
+#[test]
+fn ends_are_dates_or_times_of_what_there_is() {
+    let config = valid(
+        &[
+            ("graph.client_secret_expires", r#""2027-03-31""#),
+            ("cxone.client_secret_expires", r#""2027-03-31T12:00:00+02:00""#),
+            ("cxone.token_expires", r#""2027-03-31""#),
+        ],
+        &[],
+    );
+    let at = |text: &str| text.parse().unwrap();
+    assert_eq!(
+        config.expiries,
+        [
+            ("graph.client_secret", at("2027-03-31T00:00:00Z")),
+            ("cxone.client_secret", at("2027-03-31T10:00:00Z"))
+        ]
+    );
+    assert!(
+        config
+            .warnings
+            .iter()
+            .any(|it| it.ends_with("cxone.token_expires has no effect: there is no cxone.token"))
+    );
+    check_refused(
+        &[("graph.client_secret_expires", r#""soon""#)],
+        &expect![[r#"
+        c.toml:5:25: graph.client_secret_expires: "soon" is neither a date nor a time
+            write "2027-03-31" or "2027-03-31T12:00:00Z""#]],
+    );
 }

@@ -12,6 +12,13 @@ struct Endpoint {
 }
 
 fn endpoint(auth: Auth, answer: impl Fn(usize) -> (u16, String) + Send + Sync + 'static) -> Endpoint {
+    endpoint_of(vec![auth], answer)
+}
+
+fn endpoint_of(
+    auths: Vec<Auth>,
+    answer: impl Fn(usize) -> (u16, String) + Send + Sync + 'static,
+) -> Endpoint {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let transport = Transport::in_process({
         let asked = asked.clone();
@@ -31,7 +38,7 @@ fn endpoint(auth: Auth, answer: impl Fn(usize) -> (u16, String) + Send + Sync + 
         }
     });
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-    let tokens = Arc::new(Tokens::new(auth, Tenant::default(), transport, clock.clone(), Metrics::new()));
+    let tokens = Arc::new(Tokens::new(auths, Tenant::default(), transport, clock.clone(), Metrics::new()));
     Endpoint { tokens, clock, asked }
 }
 
@@ -280,4 +287,87 @@ fn lives_are_read_as_numbers_or_text_and_bounded() {
 fn secrets_are_not_shown() {
     let endpoint = endpoint(key_json(), |n| token(n, 3600));
     assert!(!format!("{:?} {:?}", endpoint.tokens, key_json()).contains("s+e="));
+}
+
+fn client(secret: &str) -> Auth {
+    let client_secret = secret.to_owned().into();
+    Auth::ClientCredentials { token_url: url(), client_id: "c".into(), client_secret, scope: None }
+}
+
+/// The secrets that were sent, in their order.
+fn sent(endpoint: &Endpoint) -> Vec<String> {
+    let asked = endpoint.asked.lock().unwrap();
+    let body = |request: &Request| String::from_utf8_lossy(&request.body).into_owned();
+    asked.iter().map(|request| body(request).split("client_secret=").nth(1).unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_next_credentials_are_tried_when_the_first_are_refused_and_remembered() {
+    let endpoint = endpoint_of(vec![client("old"), client("new")], |n| match n {
+        0 | 4 => (401, REFUSED.into()),
+        n => token(n, 3600),
+    });
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t1");
+    endpoint.pass(3600);
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t2");
+    endpoint.pass(3600);
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t3");
+    endpoint.pass(3600);
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t5", "and back, if it comes to that");
+    assert_eq!(sent(&endpoint), ["old", "new", "new", "new", "new", "old"]);
+}
+
+#[tokio::test]
+async fn what_is_not_a_refusal_is_no_reason_to_try_others_and_two_refusals_are_one() {
+    let endpoint = endpoint_of(vec![client("old"), client("new")], |n| match n {
+        0 => (503, "{}".into()),
+        _ => (400, REFUSED.into()),
+    });
+    assert!(matches!(endpoint.header().await, Err(Error::Status { status: 503, .. })));
+    endpoint.pass(2);
+    assert!(matches!(endpoint.header().await, Err(Error::Refused { .. })));
+    endpoint.pass(29);
+    assert!(matches!(endpoint.header().await, Err(Error::Refused { .. })));
+    assert_eq!(sent(&endpoint), ["old", "old", "new"], "then nobody asks for a while");
+}
+
+#[tokio::test]
+async fn a_token_in_service_outlives_the_exchange_of_credentials() {
+    let endpoint = endpoint(client("old"), |n| match n {
+        1 => (401, REFUSED.into()),
+        n => token(n, 3600),
+    });
+    endpoint.header().await.unwrap();
+    assert!(endpoint.tokens.exchange(vec![client("wrong")]));
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t0", "the new ones are refused, the token is good");
+    assert!(endpoint.tokens.exchange(vec![client("new")]));
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t2");
+    assert_eq!(sent(&endpoint), ["old", "wrong", "new"]);
+    assert!(!endpoint.tokens.exchange(vec![Auth::Bearer { token: "t".into() }]), "another kind");
+    assert!(!endpoint.tokens.exchange(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_refusal_ends_with_the_credentials_that_were_refused() {
+    let endpoint = endpoint(client("wrong"), |n| if n == 0 { (401, REFUSED.into()) } else { token(n, 3600) });
+    assert!(endpoint.header().await.is_err());
+    endpoint.tokens.exchange(vec![client("right")]);
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer t1", "nobody has to wait");
+}
+
+#[tokio::test]
+async fn of_two_tokens_made_elsewhere_the_one_that_is_accepted_is_used() {
+    let bearer = |token: &str| Auth::Bearer { token: token.to_owned().into() };
+    let endpoint = endpoint_of(vec![bearer("old"), bearer("new")], |_| unreachable!());
+    let old = endpoint.tokens.authorization().await.unwrap();
+    let new = endpoint.tokens.instead_of(&old).await.unwrap().unwrap();
+    assert_eq!(
+        (new.to_str().unwrap(), endpoint.header().await.unwrap().as_str()),
+        ("Bearer new", "Bearer new")
+    );
+    assert_eq!(endpoint.tokens.instead_of(&old).await.unwrap(), Some(new), "somebody else was first");
+    assert!(endpoint.tokens.exchange(vec![bearer("newest")]));
+    assert_eq!(endpoint.header().await.unwrap(), "Bearer newest");
+    let newest = endpoint.tokens.authorization().await.unwrap();
+    assert_eq!(endpoint.tokens.instead_of(&newest).await.unwrap(), None);
 }

@@ -76,7 +76,7 @@ const OURS: &str = "https://sync.example.com/notifications";
 fn subscription(id: &str, resource: Resource, url: &str, hours: i64) -> Subscription {
     let expires_at = now() + SignedDuration::from_hours(hours);
     let (id, notification_url) = (id.to_owned(), url.to_owned());
-    Subscription { id, resource, notification_url, expires_at, renewed_at: now() }
+    Subscription { id, resource, notification_url, expires_at, renewed_at: now(), signed_by: None }
 }
 
 #[test]

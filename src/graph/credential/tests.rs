@@ -198,3 +198,16 @@ fn debugging_shows_no_secret() {
     assert!(!shown.contains("s3cret") && !shown.contains("header-secret"), "{shown}");
     assert!(TOKEN_URL.contains(TENANT));
 }
+
+#[tokio::test]
+async fn a_key_of_another_certificate_is_found_before_it_is_used() {
+    let ((key, certificate), (other, _)) = (key(), key());
+    let credential = |key: &rcgen::KeyPair| Credential::Certificate {
+        client_id: "the-client".to_owned(),
+        certificate_pem: certificate.pem().into_bytes(),
+        private_key_pem: key.serialize_pem().into(),
+    };
+    credential(&key).check().await.unwrap();
+    let error = credential(&other).check().await.unwrap_err();
+    assert!(matches!(error, CredentialError::Mismatch), "{error}");
+}

@@ -16,7 +16,7 @@ fn verifier() -> Verifier {
 }
 
 fn signed(resource: Resource) -> String {
-    verifier().sign(resource, NONCE)
+    verifier().sign(resource, NONCE).0
 }
 
 fn counts<const N: usize>(pairs: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {
@@ -132,7 +132,7 @@ fn only_our_tenant_counts() {
 #[test]
 fn a_tenant_known_by_its_domain_is_bound_by_the_client_state() {
     let verifier = Verifier::new(vec![secret("s")], "Contoso.example");
-    let state = verifier.sign(Resource::Users, NONCE);
+    let (state, _) = verifier.sign(Resource::Users, NONCE);
     assert_eq!(verifier.verify(&state), Some(Resource::Users));
     let body = json!({"value": [item(json!({"clientState": state}))]}).to_string();
     assert_eq!(read(body.as_bytes(), &verifier).unwrap().news, [user(ANA)]);
@@ -280,10 +280,10 @@ fn items_beyond_the_limit_are_only_counted() {
 #[test]
 fn a_client_state_is_short_ascii_and_never_the_same() {
     for resource in Resource::ALL {
-        let state = verifier().sign(resource, NONCE);
+        let (state, _) = verifier().sign(resource, NONCE);
         assert!(state.is_ascii() && state.len() <= 128, "{state}");
         assert_eq!(verifier().verify(&state), Some(resource));
-        assert_ne!(state, verifier().sign(resource, [8; 16]));
+        assert_ne!(state, verifier().sign(resource, [8; 16]).0);
     }
 }
 
@@ -326,4 +326,34 @@ proptest! {
     fn nothing_but_a_signature_verifies(state in "1\\.[A-Za-z0-9_-]{22}\\.[ug]\\.[A-Za-z0-9_-]{43}") {
         prop_assert_eq!(verifier().verify(&state), None);
     }
+}
+
+#[test]
+fn a_secret_that_is_exchanged_verifies_until_nothing_it_signed_can_arrive() {
+    let at = |hours: i64| Timestamp::from_second(1_800_000_000 + 3600 * hours).unwrap();
+    let verifier = Verifier::new(vec![secret("one")], TENANT);
+    let (old, old_mark) = verifier.sign(Resource::Users, NONCE);
+    assert!(!verifier.is_outdated(Some(&old_mark)) && !verifier.is_outdated(None));
+    verifier.exchange(vec![secret("two")]);
+    let (new, new_mark) = verifier.sign(Resource::Users, NONCE);
+    assert_eq!(verifier.signed_by(&old), Some((Resource::Users, old_mark.clone())));
+    assert_eq!(verifier.signed_by(&new), Some((Resource::Users, new_mark.clone())));
+    assert!(verifier.is_outdated(Some(&old_mark)) && verifier.is_outdated(None));
+    assert!(!verifier.is_outdated(Some(&new_mark)));
+
+    // While a subscription is signed by it, it is not let go.
+    let in_use = BTreeSet::from([old_mark.clone(), new_mark.clone()]);
+    assert_eq!(verifier.retire(&in_use, at(0)), 1);
+    assert_eq!(verifier.retire(&in_use, at(900)), 1);
+    let in_use = BTreeSet::from([new_mark]);
+    assert_eq!(verifier.retire(&in_use, at(901)), 1);
+    assert_eq!(verifier.retire(&in_use, at(904)), 1, "Graph repeats for four hours");
+    assert!(verifier.verify(&old).is_some());
+    assert_eq!(verifier.retire(&in_use, at(905)), 0);
+    assert_eq!((verifier.verify(&old), verifier.verify(&new)), (None, Some(Resource::Users)));
+
+    // One that comes back is configured, and nothing else.
+    verifier.exchange(vec![secret("one"), secret("two")]);
+    assert_eq!(verifier.retire(&BTreeSet::new(), at(906)), 0);
+    assert!(verifier.verify(&old).is_some() && !verifier.is_outdated(Some(&old_mark)));
 }

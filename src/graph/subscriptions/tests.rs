@@ -28,6 +28,7 @@ fn known() -> Subscription {
         notification_url: "https://sync.example.com/notifications".to_owned(),
         expires_at: at("2026-11-21T09:00:00Z"),
         renewed_at: at("2026-11-01T09:00:00Z"),
+        signed_by: None,
     }
 }
 

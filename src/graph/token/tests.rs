@@ -243,3 +243,41 @@ fn lifetimes_come_as_numbers_strings_or_dates() {
     check(r#"{"access_token":"a","expires_in":9223372036854775807}"#, 86_400);
     check(r#"{"access_token":"a","expires_on":"-9223372036854775808"}"#, 1);
 }
+
+#[tokio::test]
+async fn a_token_in_service_outlives_the_exchange_of_the_credential() {
+    let script = script(|n| if n == 1 { answer(401, REFUSED) } else { token(&format!("token-{n}")) });
+    ask(&script.graph).await.unwrap();
+    let secret = |secret: &str| Credential::Secret {
+        client_id: "the-client".to_owned(),
+        secret: secret.to_owned().into(),
+    };
+    assert!(script.graph.exchange_credential(secret("wrong")));
+    ask(&script.graph).await.unwrap();
+    settle().await;
+    assert_eq!(script.logins(), 2, "tried in the background, and refused");
+    ask(&script.graph).await.unwrap();
+    assert_eq!(bearer(&script), "Bearer token-0");
+    assert!(script.graph.exchange_credential(secret("right")));
+    ask(&script.graph).await.unwrap();
+    settle().await;
+    ask(&script.graph).await.unwrap();
+    assert_eq!(bearer(&script), "Bearer token-2");
+    let login = script.sent().into_iter().filter(|it| it.url.host_str() != Some("graph.example.com")).last();
+    assert!(String::from_utf8_lossy(&login.unwrap().body).contains("client_secret=right"));
+    let managed = Credential::ManagedIdentity {
+        client_id: None,
+        endpoint: None,
+        imds_url: Url::parse("http://169.254.169.254").unwrap(),
+    };
+    assert!(!script.graph.exchange_credential(managed), "asked for elsewhere");
+}
+
+#[tokio::test]
+async fn a_refusal_ends_with_the_credential_that_was_refused() {
+    let script = script(|n| if n == 0 { answer(401, REFUSED) } else { token("token") });
+    assert!(ask(&script.graph).await.is_err());
+    script.graph.exchange_credential(settings().credential);
+    ask(&script.graph).await.unwrap();
+    assert_eq!(script.logins(), 2, "nobody has to wait");
+}

@@ -249,6 +249,7 @@ async fn subscriptions_and_memos_are_kept() {
         notification_url: "https://sync.example.com/notifications".to_owned(),
         expires_at: at(1000),
         renewed_at: at(0),
+        signed_by: None,
     };
     store.put_subscription(&subscription).await.unwrap();
     let renewed = Subscription { expires_at: at(2000), ..subscription.clone() };

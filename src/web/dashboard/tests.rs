@@ -54,7 +54,8 @@ fn state() -> (PrivateState, tempfile::TempDir) {
         ..Options::at(directory.path().join("store.redb"))
     };
     let store = Store::open(options, clock.now(), metrics.clone()).unwrap();
-    let access = Access::Token { token: TOKEN.to_owned().into(), hosts: Vec::new() };
+    let token = crate::web::AdminToken::new(&TOKEN.to_owned().into());
+    let access = Access::Token { token, hosts: Vec::new() };
     let (operations, random, shutdown) = (Operations::channel().0, Random::seeded(1), Shutdown::new());
     let budgets = tokio::sync::watch::channel(Default::default()).1;
     (PrivateState { store, operations, metrics, clock, random, shutdown, budgets, access }, directory)

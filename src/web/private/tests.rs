@@ -70,7 +70,10 @@ impl Private {
 }
 
 fn over_tcp() -> Access {
-    Access::Token { token: TOKEN.to_owned().into(), hosts: vec!["sync.internal".to_owned()] }
+    Access::Token {
+        token: AdminToken::new(&TOKEN.to_owned().into()),
+        hosts: vec!["sync.internal".to_owned()],
+    }
 }
 
 fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Request {
@@ -181,7 +184,8 @@ async fn two_answers_to_one_question_are_none() {
 
 #[tokio::test]
 async fn an_empty_token_admits_nobody() {
-    let private = Private::new(Access::Token { token: String::new().into(), hosts: Vec::new() });
+    let private =
+        Private::new(Access::Token { token: AdminToken::new(&String::new().into()), hosts: Vec::new() });
     for given in ["Bearer ", "Bearer"] {
         let headers = [("host", "localhost"), ("authorization", given)];
         assert_eq!(private.send(request("GET", "/status", &headers, "")).await.0, 401);
@@ -278,6 +282,7 @@ async fn fill(private: &Private) {
         notification_url: "https://sync.example.com/notifications".to_owned(),
         expires_at: now + Duration::from_secs(3600),
         renewed_at: now,
+        signed_by: None,
     };
     private.store.put_subscription(&subscription).await.unwrap();
     let end =

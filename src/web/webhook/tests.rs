@@ -58,7 +58,7 @@ impl Hook {
     }
 
     fn item(&self, user: UserId) -> Value {
-        let state = self.verifier.sign(Resource::Users, [7; 16]);
+        let (state, _) = self.verifier.sign(Resource::Users, [7; 16]);
         json!({
             "subscriptionId": "76222963-cc7b-42d2-882d-8aaa69cb2ba3",
             "subscriptionExpirationDateTime": "2026-12-01T00:00:00Z",
