@@ -166,7 +166,7 @@ async fn make_subscription(stage: &Stage, url: &str) {
     let graph = api(&stage.graph().base_url());
     let n = stage.graph().subscriptions().len();
     // Two of one kind are one too many for Graph: each is of another change.
-    let kind = if n % 2 == 0 { "updated" } else { "deleted" };
+    let kind = if n.is_multiple_of(2) { "updated" } else { "deleted" };
     let body = json!({
         "changeType": kind, "resource": "users", "notificationUrl": url, "clientState": "other",
         "expirationDateTime": Clock::system().now() + Duration::from_secs(24 * 3600),
@@ -371,7 +371,9 @@ async fn only_tls_13(stage: &Stage) -> u16 {
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let mut head = [0; 4096];
-                stream.read(&mut head).await.ok();
+                if !matches!(stream.read(&mut head).await, Ok(1..)) {
+                    return;
+                }
                 stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await.ok();
                 stream.shutdown().await.ok();
             });
