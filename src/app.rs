@@ -7,6 +7,7 @@ pub mod doctor;
 mod expiry;
 mod handshake;
 mod operations;
+mod supervisor;
 mod token;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::web::{self, Router};
 use crate::worker::Worker;
 pub use assemble::Foreign;
 use configured::Configured;
+use supervisor::Supervisor;
 
 /// How long what runs may take to finish once the end was asked for.
 const GRACE: Duration = Duration::from_secs(20);
@@ -170,6 +172,16 @@ impl App {
 }
 
 impl Running {
+    /// Keeps whoever started us told until the end.
+    fn keep_told(&self, supervisor: Supervisor) {
+        let (store, clock) = (self.store.clone(), self.worker.clock.clone());
+        let (metrics, shutdown) = (self.worker.metrics.clone(), self.shutdown.clone());
+        self.tasks.spawn(supervisor.tell_of_the_end(shutdown.clone()));
+        self.tasks.part("the news for the service manager", async move {
+            Ok(supervisor.keep_told(store, clock, metrics, shutdown).await?)
+        });
+    }
+
     /// Runs until shutdown is requested and everything has finished, or a part ends unasked.
     pub async fn until_end(mut self) -> anyhow::Result<()> {
         let unasked = tokio::select! {
@@ -205,12 +217,17 @@ pub async fn serve(config: config::Config) -> anyhow::Result<()> {
     let mut ends = [terminate, handler(SignalKind::interrupt())?];
     let app = App::assemble(config, Environment::system()?).await?;
     let shutdown = app.shutdown.clone();
+    let supervisor = Supervisor::of_this_process();
     let running = app.start().await?;
+    supervisor.ready().await;
+    running.keep_told(supervisor);
     let (worker, configured) = (running.worker.clone(), running.configured.clone());
     tokio::spawn(async move {
         while hung_up.recv().await.is_some() {
+            supervisor.reloading().await;
             // What it came to has been logged.
-            configured.reload(&worker).await.ok();
+            let reloaded = configured.reload(&worker).await;
+            supervisor.reloaded(reloaded.is_ok()).await;
         }
     });
     tokio::spawn(async move {

@@ -24,5 +24,6 @@ mod reload;
 mod rotation;
 mod scim_server;
 mod simulate;
+mod supervisor;
 mod tenant;
 mod tidy;
