@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate, statfs, statvfs};
 use tracing::{info, warn};
 
 /// What the writer knows of the disk it writes to.
@@ -97,6 +97,21 @@ pub(super) fn free_bytes(directory: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
+/// The kind of network share that a store at `path` is on, if it is on one.
+pub(super) fn network_share(path: &Path) -> Option<&'static str> {
+    // Not being able to tell is no reason to complain.
+    statfs(directory_of(path)).ok().and_then(|found| share(found.f_type as u32))
+}
+
+/// By the number the kernel knows a file system by. Source: statfs(2).
+fn share(magic: u32) -> Option<&'static str> {
+    match magic {
+        0x6969 => Some("NFS"),
+        0x517B | 0xFF53_4D42 | 0xFE53_4D42 => Some("SMB"),
+        _ => None,
+    }
+}
+
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
@@ -114,4 +129,24 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Makes a rename or a new file in this directory durable.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     fs::File::open(directory_of(path))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_share_is_told_from_a_disk() {
+        assert_eq!(share(0x6969), Some("NFS"));
+        assert_eq!(
+            [0x517B, 0xFF53_4D42, 0xFE53_4D42].map(share),
+            [Some("SMB"); 3],
+            "SMB, CIFS, SMB 2 and later"
+        );
+        // ext4, XFS, Btrfs, tmpfs, overlay.
+        assert_eq!([0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630].map(share), [None; 5]);
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(network_share(&directory.path().join("store")), None);
+        assert_eq!(network_share(Path::new("/nowhere/at/all")), None);
+    }
 }

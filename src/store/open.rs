@@ -17,7 +17,7 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend,
 use tracing::warn;
 use uuid::Uuid;
 
-use super::disk::{Disk, sync_directory_of, with_suffix};
+use super::disk::{Disk, network_share, sync_directory_of, with_suffix};
 use super::error::{Fault, OpenError};
 use super::log::ChainKey;
 use super::tables::{self, meta};
@@ -64,6 +64,12 @@ pub(super) fn open(
         opened => opened,
     }?;
     disk.lay_ballast();
+    if let Some(share) = network_share(path) {
+        warn!(
+            "the store is on a network share ({share}): its lock may not keep a second process out, and a commit may \
+             not survive a power cut; put store.path on a disk of this host"
+        );
+    }
     Ok(opened)
 }
 
