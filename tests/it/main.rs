@@ -12,6 +12,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod events;
+mod deploy;
 mod flow;
 mod init;
 mod kill;
