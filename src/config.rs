@@ -40,7 +40,7 @@ use secrecy::{SecretSlice, SecretString};
 use crate::domain::event;
 use crate::domain::guard::Budgets;
 use crate::domain::rules::Rules;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, TraceSettings};
 
 pub use changes::Values;
 pub use errors::{ConfigErrors, Origin, Problem};
@@ -70,6 +70,8 @@ pub struct Config {
     pub events: Vec<Receiver>,
     /// When credentials end that do not say so themselves, by the keys of those.
     pub expiries: Vec<(&'static str, Timestamp)>,
+    /// `None`: no traces.
+    pub traces: Option<TraceSettings>,
     /// What is allowed and probably not meant. To be logged at start.
     pub warnings: Vec<String>,
     settings: Vec<Setting>,
@@ -310,9 +312,9 @@ impl Config {
         let sync = sections::sync(&mut settings);
         let rules = rules::rules(&mut settings);
         let (guard, retention) = (sections::guard(&settings), sections::retention(&settings));
-        let log = sections::log(&settings);
         let events = events::events(&mut settings);
         let expiries = neighbours::expiries(&mut settings);
+        let (log, traces) = (sections::log(&settings), sections::traces(&settings));
 
         match (graph, cxone, rules) {
             (Some(graph), Some(cxone), Some(rules)) if settings.problems.is_empty() => {
@@ -331,6 +333,7 @@ impl Config {
                     log,
                     events,
                     expiries,
+                    traces,
                     warnings,
                     settings: shown,
                     values,

@@ -19,6 +19,8 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode, Url};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, debug_span};
 
 use crate::clock::Clock;
 use crate::telemetry::{ApiLabel, Metrics};
@@ -268,7 +270,13 @@ impl Api {
         // The neighbour may have closed the gate while we stood in line.
         self.pass_gate()?;
         let (started, method) = (Instant::now(), request.method.clone());
-        let answer = self.transmit(request).await;
+        let span = self.span(&method);
+        let answer = self.transmit(request).instrument(span.clone()).await;
+        match &answer {
+            Ok(response) => span.record("http.status", response.status.as_u16()),
+            Err(_) => span.record("otel.status_code", "error"),
+        };
+        drop(span);
         let code = answer.as_ref().ok().map(|response| response.status.as_u16());
         self.metrics.requested(self.name, method.as_str(), code, started.elapsed());
         tracing::debug!(
@@ -292,6 +300,23 @@ impl Api {
                 }
                 Ok(response)
             }
+        }
+    }
+
+    /// The address is no part of it: it may hold a name.
+    fn span(&self, method: &Method) -> Span {
+        macro_rules! request {
+            ($name:literal) => {
+                debug_span!(
+                    $name, otel.kind = "client", api = self.name, http.method = %method, http.status = Empty,
+                    otel.status_code = Empty
+                )
+            };
+        }
+        match self.name {
+            "graph" => request!("graph.request"),
+            "cxone" => request!("cxone.request"),
+            _ => request!("outbound.request"),
         }
     }
 

@@ -1,12 +1,15 @@
-//! What the service says of itself: the metrics registry and the log set-up.
+//! What the service says of itself: metrics, log lines and traces.
 //!
-//! One [`Metrics`] is made per process (or per test) and handed down; nothing here is global.
+//! One [`Metrics`] is made per process (or per test) and handed down; only where lines and spans go is
+//! said once for the whole process.
 
 mod logging;
 mod metrics;
+mod traces;
 
-pub use logging::{LogFormat, start_logging};
+pub use logging::{LogFormat, StartError, start, start_logging};
 pub use metrics::{
     ApiLabel, CredentialLabel, Documented, Gauges, GuardLabels, METRICS, Metrics, OpLabel, OutcomeLabel,
     ReasonLabel, RequestLabels, ResourceLabel, ResultLabel, StateLabel, VersionLabel, exported,
 };
+pub use traces::{TraceSettings, Traces, go_on, traceparent};

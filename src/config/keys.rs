@@ -108,6 +108,7 @@ const SECTIONS: [&str; 12] = [
     "guard",
     "retention",
     "log",
+    "telemetry",
     "roles",
     "events",
 ];
@@ -316,4 +317,7 @@ fn fixed(add: &mut Add<'_>) {
 
     add("log.format", Kind::Choice(&["auto", "text", "json"]), Some(r#""auto""#), "auto: text on a terminal, JSON elsewhere");
     add("log.level", Kind::Text(kind::log_filter), Some(r#""info""#), "A level, or a filter such as cxone_sync=debug,info");
+
+    add("telemetry.otlp_endpoint", Kind::Text(kind::any_url), None, "An OTLP collector that takes HTTP, such as http://127.0.0.1:4318; without it there are no traces");
+    add("telemetry.sample_percent", Kind::Number(0, 100, "it is a share"), Some("100"), "How many of 100 traces are kept");
 }

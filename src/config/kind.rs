@@ -333,6 +333,21 @@ pub const SUBDOMAIN: &str = "{subdomain}";
 
 /// The URL without a slash at its end: https, or http to this host.
 pub fn parse_url(text: &str) -> Result<Url, Complaint> {
+    let url = parse_any_url(text)?;
+    if url.scheme() == "http" && !is_loopback(&url) {
+        let todo = "use https: tokens and people's data travel over it (http is for 127.0.0.1, ::1 and localhost only)";
+        return complain(format!("{} is not encrypted", quoted(text)), todo);
+    }
+    Ok(url)
+}
+
+/// A URL over which neither tokens nor people's data travel.
+pub fn any_url(text: &str) -> Result<(), Complaint> {
+    parse_any_url(text).map(drop)
+}
+
+/// The URL without a slash at its end, https or http.
+pub fn parse_any_url(text: &str) -> Result<Url, Complaint> {
     // A password in a URL must not get into the message.
     let shown = if text.contains('@') { "this".to_owned() } else { quoted(text) };
     let example = "write it as https://host/path";
@@ -352,10 +367,6 @@ pub fn parse_url(text: &str) -> Result<Url, Complaint> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return complain(format!("{shown} has a query or a fragment"), "remove what follows ? or #");
-    }
-    if url.scheme() == "http" && !is_loopback(&url) {
-        let todo = "use https: tokens and people's data travel over it (http is for 127.0.0.1, ::1 and localhost only)";
-        return complain(format!("{shown} is not encrypted"), todo);
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::domain::guard::{Budget, Budgets, Guarded};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, TraceSettings};
 
+use super::kind::parse_any_url;
 use super::settings::Settings;
 use super::units::duration_text;
 use super::{Guard, Log, Mode, Retention, Service, Store, Sync, Tls};
@@ -145,6 +146,12 @@ pub fn retention(settings: &Settings) -> Retention {
         journal: settings.duration("retention.journal"),
         history: settings.duration("retention.history"),
     }
+}
+
+pub fn traces(settings: &Settings) -> Option<TraceSettings> {
+    let endpoint = parse_any_url(settings.text("telemetry.otlp_endpoint")?).expect("URLs were checked");
+    let ratio = settings.count("telemetry.sample_percent") as f64 / 100.0;
+    Some(TraceSettings { otlp_endpoint: endpoint.as_str().trim_end_matches('/').to_owned(), ratio })
 }
 
 pub fn log(settings: &Settings) -> Log {

@@ -46,6 +46,7 @@ fn text(changes: Pairs<'_>) -> String {
         ("guard", vec![]),
         ("retention", vec![]),
         ("log", vec![]),
+        ("telemetry", vec![]),
     ];
     for (path, value) in changes {
         let (section, name) = path.split_once('.').unwrap();

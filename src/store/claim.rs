@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::record::JobRecord;
 use super::writer::Writer;
 use super::{chores, queue};
 use crate::domain::queue::{ChoreEntry, Job};
@@ -11,6 +12,8 @@ use crate::domain::queue::{ChoreEntry, Job};
 /// (by a panic, say), the job is due again at once and the attempt stays counted.
 pub struct Claim {
     pub job: Job,
+    /// The trace of its first news, as a W3C `traceparent`.
+    pub trace: Option<String>,
     writer: Option<Writer>,
 }
 
@@ -21,8 +24,9 @@ pub struct ChoreClaim {
 }
 
 impl Claim {
-    pub(super) fn new(job: Job, writer: Writer) -> Self {
-        Self { job, writer: Some(writer) }
+    pub(super) fn new(record: JobRecord, writer: Writer) -> Self {
+        let JobRecord { job, trace, .. } = record;
+        Self { job, trace, writer: Some(writer) }
     }
 
     pub(super) fn use_up(mut self) -> Job {

@@ -12,13 +12,20 @@ use crate::domain::evidence::RemovedReason;
 use crate::domain::queue::{Job, Mark, Outcome, Reason, Settlement, State};
 
 /// What a mark makes of the user's job.
-pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> JobRecord {
-    let Some(JobRecord { mut job, since_claim }) = before else { return first_mark(mark, now) };
+pub(super) fn marked(
+    before: Option<JobRecord>,
+    mark: &Mark,
+    trace: Option<&str>,
+    now: Timestamp,
+) -> JobRecord {
+    let Some(JobRecord { mut job, since_claim, trace: earlier }) = before else {
+        return first_mark(mark, trace, now);
+    };
     job.generation += 1;
     job.latest_news_at = job.latest_news_at.max(mark.news_at);
     if job.state == State::Running {
         // The run under way may have looked before this news: it is kept for a run of its own.
-        return JobRecord { job, since_claim: Some(since(since_claim, mark)) };
+        return JobRecord { job, since_claim: Some(since(since_claim, mark, trace)), trace: earlier };
     }
     let revived = matches!(job.state, State::Parked | State::Held);
     // A retry waits out its backoff: news does not make the neighbour well. A recheck has nothing left
@@ -40,6 +47,9 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
     } else {
         job.first_news_at = job.first_news_at.min(mark.news_at);
     }
+    // Merged news is told in the trace of the first, but not of what has been answered.
+    let answered = revived || job.reason == Reason::Recheck;
+    let trace = earlier.filter(|_| !answered).or_else(|| trace.map(str::to_owned));
     if revived || decides || mark.reason == Reason::Operator || job.reason == Reason::Recheck {
         job.reason = mark.reason;
     }
@@ -48,10 +58,10 @@ pub(super) fn marked(before: Option<JobRecord>, mark: &Mark, now: Timestamp) -> 
         job.due_at = now;
     }
     job.changed_at = now;
-    JobRecord { job, since_claim: None }
+    JobRecord { job, since_claim: None, trace }
 }
 
-fn first_mark(mark: &Mark, now: Timestamp) -> JobRecord {
+fn first_mark(mark: &Mark, trace: Option<&str>, now: Timestamp) -> JobRecord {
     let job = Job {
         user: mark.user,
         state: State::Due,
@@ -71,18 +81,19 @@ fn first_mark(mark: &Mark, now: Timestamp) -> JobRecord {
         last_error: None,
         changed_at: now,
     };
-    JobRecord { job, since_claim: None }
+    JobRecord { job, since_claim: None, trace: trace.map(str::to_owned) }
 }
 
-fn since(pending: Option<Pending>, mark: &Mark) -> Pending {
+fn since(pending: Option<Pending>, mark: &Mark, trace: Option<&str>) -> Pending {
     let Mark { user: _, reason, news_at, urgent, removed } = *mark;
-    let new = Pending { reason, first_news_at: news_at, urgent, removed };
+    let new = Pending { reason, first_news_at: news_at, urgent, removed, trace: trace.map(str::to_owned) };
     let Some(old) = pending else { return new };
     Pending {
         reason: if reason == Reason::Operator { reason } else { old.reason },
         first_news_at: old.first_news_at.min(news_at),
         urgent: old.urgent || urgent,
         removed: stronger(old.removed, removed),
+        trace: old.trace.or(new.trace),
     }
 }
 
@@ -103,11 +114,12 @@ fn forgive(job: &mut Job) {
 
 /// The job as its run begins. The attempt is counted before the run: a job that kills the process
 /// must run out of attempts too.
-pub(super) fn claimed(mut job: Job, now: Timestamp) -> JobRecord {
+pub(super) fn claimed(record: JobRecord, now: Timestamp) -> JobRecord {
+    let JobRecord { mut job, trace, .. } = record;
     job.state = State::Running;
     job.attempts += 1;
     job.changed_at = now;
-    JobRecord { job, since_claim: None }
+    JobRecord { job, since_claim: None, trace }
 }
 
 /// What the end of a run makes of its job, and whether there was news meanwhile. `None` for the job:
@@ -118,7 +130,7 @@ pub(super) fn settled(
     outcome: &Outcome,
     now: Timestamp,
 ) -> (Option<JobRecord>, bool) {
-    let JobRecord { mut job, since_claim } = stored;
+    let JobRecord { mut job, since_claim, trace } = stored;
     let remarked = job.generation > claimed_generation;
     job.absent_since = outcome.absent_since;
     job.out_of_scope.clone_from(&outcome.out_of_scope);
@@ -127,8 +139,9 @@ pub(super) fn settled(
     job.changed_at = now;
     match &outcome.settlement {
         Settlement::Done { recheck_at } => {
+            let trace = since_claim.as_ref().map_or(trace, |pending| pending.trace.clone());
             let next = done(job, since_claim, *recheck_at, now);
-            return (next.map(|job| JobRecord { job, since_claim: None }), remarked);
+            return (next.map(|job| JobRecord { job, since_claim: None, trace }), remarked);
         }
         Settlement::Again { due_at, counts, error } => {
             wait(&mut job, *due_at, *counts, error);
@@ -137,6 +150,7 @@ pub(super) fn settled(
         Settlement::Park { code, error } => stop(&mut job, State::Parked, code, error),
         Settlement::Hold { code, error } => stop(&mut job, State::Held, code, error),
     }
+    let trace = trace.or_else(|| since_claim.as_ref().and_then(|pending| pending.trace.clone()));
     if let Some(pending) = since_claim {
         if job.open_to_news {
             // What was run for could decide nothing; this may.
@@ -147,7 +161,7 @@ pub(super) fn settled(
         job.state = State::Due;
         job.due_at = now;
     }
-    (Some(JobRecord { job, since_claim: None }), remarked)
+    (Some(JobRecord { job, since_claim: None, trace }), remarked)
 }
 
 /// After a success: the next run, if there is one to be.
@@ -161,7 +175,7 @@ fn done(
     job.stopped = None;
     job.last_error = None;
     // News waits for nobody, and looking at it is a look again anyway.
-    if let Some(Pending { reason, first_news_at, urgent, removed }) = pending {
+    if let Some(Pending { reason, first_news_at, urgent, removed, trace: _ }) = pending {
         return Some(Job { state: State::Due, due_at: now, reason, first_news_at, urgent, removed, ..job });
     }
     let due_at = recheck_at?;
@@ -196,12 +210,13 @@ fn stop(job: &mut Job, state: State, code: &str, error: &str) {
 /// The job after its run was broken off: by the end of the process, or by dropping its claim. It is
 /// due again; the attempt stays counted.
 pub(super) fn broken_off(record: JobRecord) -> JobRecord {
-    let JobRecord { mut job, since_claim } = record;
+    let JobRecord { mut job, since_claim, trace } = record;
+    let trace = trace.or_else(|| since_claim.as_ref().and_then(|pending| pending.trace.clone()));
     if let Some(pending) = since_claim {
         take_in(&mut job, pending);
     }
     job.state = State::Due;
-    JobRecord { job, since_claim: None }
+    JobRecord { job, since_claim: None, trace }
 }
 
 /// Whether a job is due that was not.
@@ -245,5 +260,57 @@ pub(super) fn retried(mut job: Job, now: Timestamp) -> Option<JobRecord> {
     job.due_at = now;
     job.generation += 1;
     job.changed_at = now;
-    Some(JobRecord { job, since_claim: None })
+    Some(JobRecord { job, since_claim: None, trace: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::user::UserId;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn told(before: Option<JobRecord>, trace: &str, second: i64) -> JobRecord {
+        let (user, reason) = (UserId::from_bytes([1; 16]), Reason::Notification);
+        let mark = Mark { user, reason, news_at: at(second), urgent: false, removed: None };
+        marked(before, &mark, Some(trace), at(second))
+    }
+
+    fn ended(record: JobRecord, claimed_generation: u64, settlement: Settlement) -> Option<JobRecord> {
+        settled(record, claimed_generation, &Outcome::of(settlement), at(9)).0
+    }
+
+    fn trace(record: Option<&JobRecord>) -> Option<&str> {
+        record.and_then(|record| record.trace.as_deref())
+    }
+
+    #[test]
+    fn merged_news_is_told_in_the_trace_of_the_first() {
+        let twice = told(Some(told(None, "first", 1)), "second", 2);
+        assert_eq!(trace(Some(&twice)), Some("first"));
+        let generation = twice.job.generation;
+        let running = claimed(twice, at(3));
+        assert_eq!(trace(Some(&running)), Some("first"));
+        let again = Settlement::Again { due_at: at(8), counts: true, error: "503".to_owned() };
+        assert_eq!(trace(ended(running.clone(), generation, again.clone()).as_ref()), Some("first"));
+
+        let news = told(Some(told(Some(running), "third", 4)), "fourth", 5);
+        let done = Settlement::Done { recheck_at: None };
+        assert_eq!(trace(ended(news.clone(), generation, done).as_ref()), Some("third"), "its own run");
+        assert_eq!(trace(ended(news.clone(), generation, again).as_ref()), Some("first"), "not answered yet");
+        assert_eq!(trace(Some(&broken_off(news))), Some("first"));
+    }
+
+    #[test]
+    fn a_second_look_is_in_the_trace_of_the_first_and_news_in_one_of_its_own() {
+        let running = claimed(told(None, "first", 1), at(2));
+        let recheck = ended(running, 1, Settlement::Done { recheck_at: Some(at(60)) });
+        assert_eq!(trace(recheck.as_ref()), Some("first"));
+        assert_eq!(trace(Some(&told(recheck, "second", 10))), Some("second"));
+        let running = claimed(told(None, "first", 1), at(2));
+        let parked = ended(running, 1, Settlement::Park { code: "x", error: String::new() });
+        assert_eq!(trace(Some(&told(parked, "second", 10))), Some("second"), "revived");
+    }
 }

@@ -28,9 +28,9 @@ pub(super) const RECORD_ITEMS: usize = 1000;
 const PAGE: usize = 64;
 
 /// The parts of one call, with the number of items in each.
-pub(super) fn parts(news: &[News], at: Timestamp) -> Vec<(EncodedPart, usize)> {
-    let chunks = news.chunks(RECORD_ITEMS);
-    chunks.map(|news| (EncodedPart::of(&Part::News { at, news: news.to_vec() }), news.len())).collect()
+pub(super) fn parts(news: &[News], at: Timestamp, trace: Option<&str>) -> Vec<(EncodedPart, usize)> {
+    let part = |news: &[News]| Part::News { at, news: news.to_vec(), trace: trace.map(str::to_owned) };
+    news.chunks(RECORD_ITEMS).map(|news| (EncodedPart::of(&part(news)), news.len())).collect()
 }
 
 /// Marks users now, or by way of the journal when they are many.
@@ -122,17 +122,18 @@ fn n_items_in(part: &Part) -> usize {
 
 fn fold_part(tx: &Writing, part: Part, now: Timestamp) -> Result<(), Fault> {
     let mut queue = Queue::open(tx)?;
-    let (at, news) = match part {
+    let (at, news, trace) = match part {
         Part::Marks { marks, .. } => {
             return marks.into_iter().try_for_each(|mark| queue.mark(&mark.into(), now));
         }
-        Part::News { at, news } => (at, news),
+        Part::News { at, news, trace } => (at, news, trace),
     };
     for item in news {
         match item {
             News::User { id, deleted } => {
                 let reason = Reason::Notification;
-                queue.mark(&Mark { user: id, reason, news_at: at, urgent: deleted, removed: None }, now)?;
+                let mark = Mark { user: id, reason, news_at: at, urgent: deleted, removed: None };
+                queue.mark_traced(&mark, trace.as_deref(), now)?;
             }
             News::Group { id } => {
                 if groups::is_relevant(tx, id)? {
@@ -176,7 +177,7 @@ pub(super) fn collect_users(
             return Ok(Some(number.value()));
         }
         for part in decode::<JournalRecord>(record.value())?.parts {
-            let Part::News { at, news } = part else { continue };
+            let Part::News { at, news, .. } = part else { continue };
             if since.is_some_and(|since| at < since) {
                 continue;
             }
@@ -211,7 +212,7 @@ pub(super) fn news_of(
     for entry in tx.read(JOURNAL)?.iter()?.rev().take(among) {
         for part in decode::<JournalRecord>(entry?.1.value())?.parts.into_iter().rev() {
             match part {
-                Part::News { at, news } => told.extend(news.into_iter().filter_map(|item| match item {
+                Part::News { at, news, .. } => told.extend(news.into_iter().filter_map(|item| match item {
                     News::User { id, deleted } if id == user => {
                         Some(Told { at, reason: Reason::Notification, deleted })
                     }
@@ -244,7 +245,7 @@ pub(super) fn announced_since(
             break;
         }
         for part in parts {
-            let Part::News { at, news } = part else { continue };
+            let Part::News { at, news, .. } = part else { continue };
             announced.extend(news.iter().filter_map(|item| match item {
                 News::User { id, .. } if at >= since && users.contains(id) => Some(*id),
                 _ => None,

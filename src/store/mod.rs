@@ -83,7 +83,7 @@ use crate::domain::queue::{
 use crate::domain::seen::SeenState;
 use crate::domain::subscription::{Resource, Subscription};
 use crate::domain::user::{Attribute, GroupId, GroupMembers, Membership, ScimId, UserId};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use disk::Disk;
 use writer::Writer;
 
@@ -227,9 +227,9 @@ impl Store {
 /// What comes in.
 impl Store {
     /// Keeps verified notifications. On `Ok` they are on disk. Calls made at the same moment share a
-    /// commit. After an `Err` they may be there or not; answer 503, and Graph sends them again.
+    /// commit, and the trace under way is kept with them. After an `Err` they may be there or not; answer 503, and Graph sends them again.
     pub async fn accept(&self, news: Vec<News>, received_at: Timestamp) -> Result<()> {
-        let parts = journal::parts(&news, received_at);
+        let parts = journal::parts(&news, received_at, telemetry::traceparent().as_deref());
         drop(news);
         if parts.is_empty() {
             return Ok(());
@@ -263,7 +263,7 @@ impl Store {
         self.write("claiming jobs", move |tx| {
             journal::fold(tx, now)?;
             let jobs = queue::claim(tx, limit, now)?;
-            Ok(jobs.into_iter().map(|job| Claim::new(job, writer.clone())).collect())
+            Ok(jobs.into_iter().map(|record| Claim::new(record, writer.clone())).collect())
         })
         .await
     }

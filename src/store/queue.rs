@@ -74,9 +74,14 @@ impl<'t> Queue<'t> {
     }
 
     pub fn mark(&mut self, mark: &Mark, now: Timestamp) -> Result<(), Fault> {
+        self.mark_traced(mark, None, now)
+    }
+
+    /// As [`Queue::mark`]; `trace` is the one in which the news came.
+    pub fn mark_traced(&mut self, mark: &Mark, trace: Option<&str>, now: Timestamp) -> Result<(), Fault> {
         let before = self.get(mark.user)?;
         let old = before.as_ref().map(|record| record.job.clone());
-        self.replace(old.as_ref(), Some(&jobs::marked(before, mark, now)))
+        self.replace(old.as_ref(), Some(&jobs::marked(before, mark, trace, now)))
     }
 
     /// Makes due what has waited long enough.
@@ -99,15 +104,15 @@ impl<'t> Queue<'t> {
         Ok(())
     }
 
-    fn claim(&mut self, limit: usize, now: Timestamp) -> Result<Vec<Job>, Fault> {
+    fn claim(&mut self, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, Fault> {
         self.promote(PROMOTED_AT_ONCE.max(limit), now)?;
         let users = users_in(&self.order, State::Due, limit)?;
         let mut claimed = Vec::with_capacity(users.len());
         for user in users {
             let before = self.get(user)?.expect("every place in the order has a job");
-            let after = jobs::claimed(before.job.clone(), now);
+            let after = jobs::claimed(before.clone(), now);
             self.replace(Some(&before.job), Some(&after))?;
-            claimed.push(after.job);
+            claimed.push(after);
         }
         Ok(claimed)
     }
@@ -124,7 +129,7 @@ pub(super) fn users_in(
 }
 
 /// Takes up to `limit` jobs, the urgent first, then by the age of their news.
-pub(super) fn claim(tx: &Writing, limit: usize, now: Timestamp) -> Result<Vec<Job>, Fault> {
+pub(super) fn claim(tx: &Writing, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, Fault> {
     // Looking first keeps an idle worker from committing nothing at all, once per look.
     if limit == 0 || next_due(tx, now)?.is_none_or(|due_at| due_at > now) {
         return Ok(Vec::new());

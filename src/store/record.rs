@@ -70,6 +70,9 @@ pub(super) struct JobRecord {
     /// The marks since the claim, merged. They are the next run's, not this one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_claim: Option<Pending>,
+    /// The trace of the first news, as a W3C `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// The merged marks of a run that has not begun.
@@ -79,6 +82,8 @@ pub(super) struct Pending {
     pub first_news_at: Timestamp,
     pub urgent: bool,
     pub removed: Option<RemovedReason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +99,17 @@ pub(super) struct ChoreRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Part {
-    News { at: Timestamp, news: Vec<News> },
-    Marks { at: Timestamp, marks: Vec<MarkRecord> },
+    News {
+        at: Timestamp,
+        news: Vec<News>,
+        /// The trace in which they came, as a W3C `traceparent`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+    },
+    Marks {
+        at: Timestamp,
+        marks: Vec<MarkRecord>,
+    },
 }
 
 impl Part {
@@ -267,6 +281,7 @@ mod tests {
         Part::News {
             at: Timestamp::from_second(second).unwrap(),
             news: vec![News::User { id, deleted: false }],
+            trace: None,
         }
     }
 
@@ -278,6 +293,18 @@ mod tests {
             assert_eq!(bytes, encode(&record));
             assert_eq!(decode::<JournalRecord>(&bytes).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_traces_can_be_read() {
+        let part = br#"{"news":{"at":"2026-11-24T12:00:00Z","news":[]}}"#;
+        let part: Part = serde_json::from_slice(part).unwrap();
+        assert!(matches!(part, Part::News { trace: None, .. }), "{part:?}");
+        // And what has none is written as it was, for the program of before.
+        assert!(!serde_json::to_string(&part).unwrap().contains("trace"));
+        let pending =
+            r#"{"reason":"delta","first_news_at":"2026-11-24T12:00:00Z","urgent":false,"removed":null}"#;
+        assert_eq!(serde_json::from_str::<Pending>(pending).unwrap().trace, None);
     }
 
     #[test]

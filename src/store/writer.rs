@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, error, warn};
 
 use super::disk::Disk;
 use super::error::{Error, Fault};
@@ -86,6 +86,11 @@ struct Accept {
     room: OwnedSemaphorePermit,
 }
 
+/// The wait for a commit, as whoever asked for it sees it. What is done in no trace begins none here.
+fn commit_span(doing: &'static str) -> Span {
+    if Span::current().is_none() { Span::none() } else { debug_span!("store.commit", doing) }
+}
+
 enum Request {
     Accept(Accept),
     Change(Box<dyn Change>),
@@ -134,7 +139,7 @@ impl Writer {
         doing: &'static str,
         work: impl FnOnce(&Writing) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        let reply = self.send_work(doing, work)?;
+        let reply = self.send_work(doing, work)?.instrument(commit_span(doing));
         reply.await.unwrap_or_else(|_| Err(self.shared.gone()))
     }
 
@@ -156,6 +161,7 @@ impl Writer {
     ) -> Result<(), Error> {
         let (waiter, reply) = oneshot::channel();
         self.send(Request::Accept(Accept { parts, waiter, room }))?;
+        let reply = reply.instrument(commit_span("accepting notifications"));
         reply.await.unwrap_or_else(|_| Err(self.shared.gone()))
     }
 

@@ -20,6 +20,7 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use jiff::Timestamp;
+use tracing::{Instrument as _, info_span};
 
 use super::body::{self, BodyError, Budget};
 use super::handshake::{self, Handshake};
@@ -112,7 +113,9 @@ impl Webhook {
             Err(error) => return self.refused(&error),
         };
         let (started, received_at) = (Instant::now(), self.state.clock.now());
-        let taken = self.take(body.bytes.clone(), received_at);
+        // Always a trace of its own: what a caller says of his is not believed.
+        let span = info_span!(parent: None, "notification.receive", n_bytes = body.bytes.len());
+        let taken = self.take(body.bytes.clone(), received_at).instrument(span);
         let status = in_time(&self.state.clock, taken).await.unwrap_or_else(|| {
             self.count("too_slow", 1);
             if self.failed.may_complain(received_at) {

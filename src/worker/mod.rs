@@ -46,7 +46,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::clock::{Clock, until};
 use crate::cxone::Cxone;
@@ -60,7 +61,7 @@ use crate::outbound::Url;
 use crate::random::Random;
 use crate::shutdown::{Shutdown, Tasks};
 use crate::store::{self, Claim, Store};
-use crate::telemetry::{Metrics, OutcomeLabel};
+use crate::telemetry::{self, Metrics, OutcomeLabel};
 
 pub use circuit::CircuitState;
 pub use tell::{Format, Receiver, Receivers};
@@ -313,11 +314,22 @@ impl Worker {
     }
 
     async fn run_one(&self, claim: Claim) -> Result<(), store::Error> {
+        let job = &claim.job;
+        let span = info_span!(
+            "job.run", user.id = %job.user, job.reason = %job.reason, job.attempt = job.attempts,
+            trace_id = Empty
+        );
+        // In the trace of its news, which may have come before a restart.
+        telemetry::go_on(&span, claim.trace.as_deref());
+        self.run_claimed(claim).instrument(span).await
+    }
+
+    async fn run_claimed(&self, claim: Claim) -> Result<(), store::Error> {
         let (job, began) = (claim.job.clone(), self.clock.uptime());
         // A task of its own, so that a panic ends this run only and still counts as an attempt.
         let run = tokio::spawn({
             let (worker, job) = (self.clone(), job.clone());
-            async move { worker.run_job(&job).await }
+            async move { worker.run_job(&job).await }.in_current_span()
         });
         // An account is let go after the settlement, when the store says whose it is.
         let (outcome, _held) = match run.await {

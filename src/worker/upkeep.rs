@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::clock::{later, until};
 use crate::domain::queue::{Chore, ChoreEntry, ChoreOutcome};
@@ -109,7 +109,8 @@ impl Worker {
         let entry = claim.entry.clone();
         let run = tokio::spawn({
             let (worker, entry) = (self.clone(), entry.clone());
-            async move { worker.do_chore(&entry).await }
+            let span = info_span!("upkeep.run", chore = ?entry.chore);
+            async move { worker.do_chore(&entry).await }.instrument(span)
         });
         let outcome = match run.await {
             Ok(Ok(outcome)) => {

@@ -28,3 +28,4 @@ mod simulate;
 mod supervisor;
 mod tenant;
 mod tidy;
+mod traces;

@@ -48,6 +48,10 @@ fn owners() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("reqwest", &["outbound", "sim"]),
         ("clap", &["cli"]),
         ("prometheus_client", &["telemetry"]),
+        ("opentelemetry", &["telemetry"]),
+        ("opentelemetry_otlp", &["telemetry"]),
+        ("opentelemetry_sdk", &["telemetry"]),
+        ("tracing_opentelemetry", &["telemetry"]),
         ("jsonwebtoken", &["graph", "sim"]),
         ("x509_parser", &["app"]),
     ])
