@@ -97,7 +97,7 @@ pub const NAME_PARTS: [Attribute; 3] = [Attribute::GivenName, Attribute::MiddleN
 pub const NAME_KEYS: [&str; 3] = ["owner", "tie", "create_only"];
 
 /// In the order of the documentation.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "service",
     "store",
     "graph",
