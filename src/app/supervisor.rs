@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_status_is_one_line_that_names_what_waits_for_somebody() {
-        let depth = Depth { due: 3, waiting: 1, running: 2, parked: 4, held: 5, oldest_due: Duration::ZERO };
+        let depth = Depth { due: 3, waiting: 1, running: 2, parked: 4, held: 5, ..Depth::default() };
         let line = status(&depth, true);
         assert_eq!(line, "serves; 3 due, 2 running, 1 waiting, 4 parked, 5 held");
         let broken = status(&depth, false);
