@@ -197,6 +197,7 @@ pub const CODES: &[(Place, &str, &str)] = &[
         "The user is disabled, deleted or out of scope by now, and that is not what was to be taken back: the account stays off.",
     ),
     (Place::Skipped, "expired", "The order was not begun within a day."),
+    (Place::Skipped, "restored", "The store was restored from a backup, and it may have been done since."),
     (Place::Skipped, "look_failed", "A side could not be read when the plan was to be applied."),
     (Place::Remark, "held", "The guard began to hold a change."),
     (Place::Remark, "approved", "An operator approved exactly this set of held changes."),
@@ -211,6 +212,11 @@ pub const CODES: &[(Place, &str, &str)] = &[
     (Place::Remark, "apply", "An operator ordered exactly this plan."),
     (Place::Remark, "undo", "An operator ordered writes to be taken back."),
     (Place::Remark, "revert", "An operator ordered Entra's value over what CXone shows."),
+    (
+        Place::Remark,
+        "restored",
+        "The store was restored from a backup: everybody is compared, and what was approved, ordered or announced in it is at an end.",
+    ),
     (Place::Remark, "skipped", "An order was not carried out, or not wholly: the words say what and why."),
 ];
 

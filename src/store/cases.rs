@@ -349,6 +349,29 @@ pub(super) fn end_preapproval(tx: &Writing, id: Uuid, by: &str, now: Timestamp) 
     Ok(true)
 }
 
+/// Ends every approval, order and announcement: each may have been used since, in a state that is lost.
+/// How many there were.
+pub(super) fn end_promises(tx: &Writing, now: Timestamp) -> Result<usize, Fault> {
+    let mut promised = Vec::new();
+    for entry in tx.read(CASES)?.iter()? {
+        let (user, value) = entry?;
+        let Case { approval, work, .. } = decode(value.value())?;
+        if approval.is_some() || work.is_some() {
+            promised.push((UserId::from_bytes(*user.value()), work));
+        }
+    }
+    let preapprovals = preapprovals(tx)?;
+    let n_promises = promised.len() + preapprovals.len();
+    for (user, work) in promised {
+        update(tx, user, |case| (case.approval, case.work) = (None, None))?;
+        if let Some(work) = work {
+            skip(tx, user, now, &work, "restored", None)?;
+        }
+    }
+    preapprovals.into_iter().try_for_each(|found| forget_preapproval(tx, found.id))?;
+    Ok(n_promises)
+}
+
 fn forget_preapproval(tx: &Writing, id: Uuid) -> Result<(), Fault> {
     let id = *id.as_bytes();
     let (first, last) =

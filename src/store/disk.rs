@@ -40,6 +40,17 @@ impl Disk {
         ballast.free_bytes().ok().filter(|free| *free < ballast.n_bytes / 4)
     }
 
+    /// Whether so much can be written beside the store and news is still accepted afterwards; if not,
+    /// how much is free.
+    pub fn room_for(&self, n_bytes: u64) -> Result<(), u64> {
+        let Some(ballast) = &self.0 else { return Ok(()) };
+        match ballast.free_bytes() {
+            Ok(free) if free < n_bytes.saturating_add(ballast.n_bytes / 4) => Err(free),
+            // Not being able to tell is no reason to refuse; the write will.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes the ballast. Whether there was one.
     pub fn give_up_ballast(&self) -> bool {
         self.0.as_ref().is_some_and(|ballast| fs::remove_file(&ballast.path).is_ok())

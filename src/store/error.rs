@@ -137,3 +137,35 @@ impl OpenError {
         }
     }
 }
+
+/// Why a backup was not restored, or a file is none. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("{path} is damaged or was cut short, and is no backup any more: take another")]
+    Damaged {
+        path: PathBuf,
+        #[source]
+        source: Fault,
+    },
+    #[error("{path} is not a backup of this program ({reason})")]
+    NotABackup { path: PathBuf, reason: &'static str },
+    #[error("cannot read the backup {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] OpenError),
+}
+
+impl RestoreError {
+    /// What a file that cannot be opened as a store is as a backup.
+    pub(super) fn of(error: OpenError, path: &std::path::Path) -> Self {
+        match error {
+            OpenError::Damaged { source } => Self::Damaged { path: path.into(), source },
+            OpenError::NotAStore { reason, .. } => Self::NotABackup { path: path.into(), reason },
+            error => Self::Store(error),
+        }
+    }
+}

@@ -208,6 +208,14 @@ pub(super) fn set_back(tx: &Writing, by: Duration, now: Timestamp) -> Result<(),
     store(tx, &before, &after)
 }
 
+/// All groups count as never read; who was in them is kept, to be compared with.
+pub(super) fn forget_readings(tx: &Writing) -> Result<(), Fault> {
+    let before = Nesting::load(tx)?;
+    let mut after = before.clone();
+    after.0.values_mut().for_each(|record| record.read_at = None);
+    store(tx, &before, &after)
+}
+
 fn direct_users(tx: &impl Reading, group: GroupId) -> Result<BTreeSet<UserId>, Fault> {
     let users = tx.read(GROUP_USERS)?.get(group.as_bytes())?.map(|users| unpacked(users.value()).collect());
     Ok(users.unwrap_or_default())

@@ -389,6 +389,43 @@ pub(super) fn remarks(
     Ok(remarks)
 }
 
+/// A part of the history, in the order it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entries {
+    pub recorded: Vec<Recorded>,
+    /// Where the next part goes on; `None`: this was the last.
+    pub after: Option<u64>,
+}
+
+/// A write, as it ended, or a remark.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recorded {
+    Write(Box<Write>),
+    Remark { number: u64, remark: Box<Remark> },
+}
+
+/// Of the next `among` entries after that one. An outcome stands with its write.
+pub(super) fn entries(tx: &impl Reading, after: u64, among: usize) -> Result<Entries, Fault> {
+    let mut entries = Entries::default();
+    let mut n_entries = 0;
+    for found in tx.read(LOG)?.range(after.saturating_add(1)..)?.take(among) {
+        let (number, value) = found?;
+        let number = number.value();
+        (n_entries, entries.after) = (n_entries + 1, Some(number));
+        match decode::<Entry>(value.value().get(SEAL..).unwrap_or_default())? {
+            Entry::Intent { .. } => {
+                entries.recorded.extend(write(tx, number)?.map(Box::new).map(Recorded::Write))
+            }
+            Entry::Remark(remark) => entries.recorded.push(Recorded::Remark { number, remark }),
+            Entry::Outcome(_) => {}
+        }
+    }
+    if n_entries < among {
+        entries.after = None;
+    }
+    Ok(entries)
+}
+
 /// How many writes to this user since `since` wanted the same, back to the last one that wanted
 /// something else of an attribute: then Entra has changed its mind, and nobody is fought. What was
 /// refused or never answered does not count: a neighbour that is ill is no fight either, and its

@@ -33,6 +33,11 @@ pub(super) fn set_text(tx: &Writing, key: &'static [u8], text: &str) -> Result<(
     Ok(())
 }
 
+pub(super) fn forget(tx: &Writing, key: &'static [u8]) -> Result<(), Fault> {
+    tx.write(META)?.remove(key)?;
+    Ok(())
+}
+
 pub(super) fn memo(tx: &impl Reading, key: &str) -> Result<Option<String>, Fault> {
     let memos = tx.read(MEMOS)?;
     let value = memos.get(key.as_bytes())?;

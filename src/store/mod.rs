@@ -8,8 +8,9 @@
 //! Reading order: the façade here, how it writes (`writer`, `transaction`), the rules of the queue
 //! (`jobs`, pure; `queue`, its tables; `journal`, `chores`, `operator`), what comes before a write and
 //! stays of it (`guard`, `log`, `cases`), what else is kept (`links`, `states`, `samples`, `groups`, `rounds`,
-//! `subscriptions`, `events`, `meta`, and `survey` of it all), how it looks on disk (`tables`, `record`) and
-//! how the file is opened (`open`, `disk`) or looked at from outside (`health`).
+//! `subscriptions`, `events`, `meta`, and `survey` of it all), how it looks on disk (`tables`, `record`), how
+//! the file is opened (`open`, `disk`) or looked at from outside (`health`), and how it is copied and put back
+//! (`snapshot`, `restore`, `restored`).
 
 mod error;
 
@@ -44,6 +45,10 @@ pub mod health;
 mod migrate;
 mod open;
 
+mod restore;
+mod restored;
+mod snapshot;
+
 #[cfg(test)]
 mod tests;
 
@@ -59,16 +64,18 @@ use tokio::sync::futures::Notified;
 
 pub use cases::{Ruled, Ruling, Verdict};
 pub use claim::{ChoreClaim, Claim};
-pub use error::{Error, Fault, OpenError};
+pub use error::{Error, Fault, OpenError, RestoreError};
 pub use events::{Hearer, Outgoing, ReceiverId};
 pub use groups::GroupDiff;
 pub use guard::Begun;
 pub use journal::Told;
 pub use links::Adoption;
-pub use log::{Break, ChainKey, Verification, Wanted};
+pub use log::{Break, ChainKey, Entries, Recorded, Verification, Wanted};
 pub use meta::{COVERAGE_MEMO, FULL_COMPARE_MEMO};
 pub use operator::Replay;
+pub use restore::{Inspected, Replaced, Restoring, inspect};
 pub use rounds::{PageNext, PageOutcome, PageRecord, Round};
+pub use snapshot::{Snapshot, SnapshotError};
 pub use states::SeenStates;
 pub use survey::Survey;
 
@@ -85,6 +92,7 @@ use crate::domain::subscription::{Resource, Subscription};
 use crate::domain::user::{Attribute, GroupId, GroupMembers, Membership, ScimId, UserId};
 use crate::telemetry::{self, Metrics};
 use disk::Disk;
+use snapshot::Darkroom;
 use writer::Writer;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -149,6 +157,7 @@ struct Inner {
     writer: Writer,
     thread: Option<JoinHandle<()>>,
     room: Arc<Semaphore>,
+    darkroom: Darkroom,
     retention_journal: Duration,
     retention_history: Duration,
     chain: ChainKey,
@@ -211,6 +220,7 @@ impl Store {
             writer,
             thread: Some(thread),
             room: Arc::new(Semaphore::new(WAITING_NEWS_BYTES)),
+            darkroom: Darkroom::of(Some(options.path.clone()).filter(|path| !path.as_os_str().is_empty())),
             retention_journal: options.retention_journal,
             retention_history: options.retention_history,
             chain,
@@ -791,6 +801,24 @@ impl Store {
             }
         }
         Ok(more)
+    }
+
+    /// Entries of the history in the order they were written, from the one after `after` on, among the
+    /// next `among`.
+    pub async fn entries(&self, after: u64, among: usize) -> Result<Entries> {
+        self.read("reading the history", move |tx| log::entries(tx, after, among)).await
+    }
+
+    /// Copies everything as it is at one moment, while all else goes on. One at a time. The copy is
+    /// beside the store and has no name.
+    pub async fn snapshot(&self, now: Timestamp) -> Result<Snapshot, SnapshotError> {
+        let only_one = self.0.darkroom.enter()?;
+        let shared = self.0.writer.shared().clone();
+        let file = self.0.darkroom.blank(&shared.disk)?;
+        self.read("copying the store", move |tx| {
+            snapshot::copy(tx, file, only_one, &shared.disk, now, &|| shared.is_closing())
+        })
+        .await?
     }
 
     /// Whether a commit succeeds.

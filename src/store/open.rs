@@ -3,7 +3,8 @@
 //! A new file is made under another name, gets its first commit and only then its own name: a crash
 //! leaves either no store or a good one. Beside it stands `<path>.id`, which names the store and
 //! counts its openings. Together they tell a first start from a store that has vanished, was
-//! exchanged, or was restored from an old copy: nothing is ever begun anew in silence.
+//! exchanged, or was restored from an old copy: nothing is ever begun anew in silence. A backup says
+//! itself that it is one, so that it is known for what it is however it was put back.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -13,17 +14,19 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend, TableError};
+use redb::{
+    Builder, Database, Key, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, TableError,
+    Value,
+};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::disk::{Disk, network_share, sync_directory_of, with_suffix};
 use super::error::{Fault, OpenError};
 use super::log::ChainKey;
-use super::tables::{self, meta};
+use super::tables::{self, EachTable, meta};
 use super::transaction::Writing;
-use super::{chores, journal, log, meta as facts, migrate, queue};
-use crate::domain::queue::Chore;
+use super::{chores, journal, log, meta as facts, migrate, queue, restored};
 
 /// A change of the tables' meaning, made in the opening transaction of the first program that knows
 /// it.
@@ -42,10 +45,10 @@ pub(super) struct Opened {
 
 /// What `<path>.id` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    id: Uuid,
+pub(super) struct Identity {
+    pub id: Uuid,
     /// Raised at every opening, in the store first.
-    epoch: u64,
+    pub epoch: u64,
 }
 
 /// Opens or makes the store at `path`.
@@ -74,7 +77,7 @@ pub(super) fn open(
 }
 
 fn try_open(path: &Path, cache_bytes: usize, chain: &ChainKey, now: Timestamp) -> Result<Opened, OpenError> {
-    let at = Place { path, side_file: with_suffix(path, ".id"), chain };
+    let at = Place::of(path, chain);
     let remembered = at.read_side_file()?;
     let exists = path.try_exists().map_err(at.io("look for"))?;
     let (opened, identity) = match (exists, remembered) {
@@ -101,13 +104,18 @@ pub(super) fn open_on(
     Ok(opened)
 }
 
-struct Place<'a> {
+/// A file and what stands beside it.
+pub(super) struct Place<'a> {
     path: &'a Path,
     side_file: PathBuf,
     chain: &'a ChainKey,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    pub fn of(path: &'a Path, chain: &'a ChainKey) -> Self {
+        Self { path, side_file: with_suffix(path, ".id"), chain }
+    }
+
     fn create(&self, cache_bytes: usize, now: Timestamp) -> Result<(Opened, Identity), OpenError> {
         let draft = with_suffix(self.path, ".new");
         let mut options = OpenOptions::new();
@@ -137,6 +145,11 @@ impl Place<'_> {
         remembered: Option<Identity>,
         now: Timestamp,
     ) -> Result<(Opened, Identity), OpenError> {
+        self.prepare(self.existing(cache_bytes)?, false, remembered, MIGRATIONS, now)
+    }
+
+    /// The engine on the file that is there, if that is one of redb's and whole.
+    pub fn existing(&self, cache_bytes: usize) -> Result<Database, OpenError> {
         let mut file = OpenOptions::new().read(true).write(true).open(self.path).map_err(self.io("open"))?;
         let mut begin = [0; MAGIC.len()];
         match file.read_exact(&mut begin) {
@@ -147,8 +160,7 @@ impl Place<'_> {
             }
             Err(source) => return Err(self.io("read")(source)),
         }
-        let engine = self.engine(self.backend(file)?, cache_bytes)?;
-        self.prepare(engine, false, remembered, MIGRATIONS, now)
+        self.engine(self.backend(file)?, cache_bytes)
     }
 
     fn backend(&self, file: File) -> Result<FileBackend, OpenError> {
@@ -196,13 +208,13 @@ impl Place<'_> {
             if remembered.is_some_and(|remembered| remembered.id != identity.id) {
                 return Err(OpenError::Foreign { path: self.path.into(), side_file: self.side_file.clone() });
             }
-            let restored = remembered.is_some_and(|remembered| remembered.epoch > identity.epoch);
+            let is_older = remembered.is_some_and(|remembered| remembered.epoch > identity.epoch);
             let last = remembered.map_or(identity.epoch, |remembered| remembered.epoch.max(identity.epoch));
             let identity = Identity { epoch: last + 1, ..identity };
             let missing = usize::try_from(schema - 1).unwrap_or(usize::MAX);
             let prepared = engine.begin_write().map_err(Fault::from).and_then(|transaction| {
                 let tx = Writing::new(transaction, self.chain.clone(), 0);
-                make_tables(&tx)?;
+                tables::each(&mut &tx)?;
                 migrations.iter().skip(missing).try_for_each(|migrate| migrate(&tx))?;
                 facts::set_number(&tx, meta::SCHEMA, known)?;
                 facts::set_text(&tx, meta::IDENTITY, &identity.id.to_string())?;
@@ -210,9 +222,11 @@ impl Place<'_> {
                 queue::release_all(&tx)?;
                 chores::release_all(&tx)?;
                 log::close_all(&tx, now)?;
-                if restored {
+                let taken_at = facts::text(&tx, meta::TAKEN_AT)?;
+                if is_older || taken_at.is_some() {
                     warn!("the store is older than it was at the last start: everybody will be compared");
-                    chores::schedule(&tx, Chore::FullCompare, now, now)?;
+                    restored::distrust(&tx, taken_at.as_deref(), now)?;
+                    facts::forget(&tx, meta::TAKEN_AT)?;
                 }
                 let next_journal = journal::next_number(&tx)?;
                 tx.finish()?;
@@ -227,7 +241,7 @@ impl Place<'_> {
     }
 
     /// The schema and the identity of the file.
-    fn recognise(&self, tx: &ReadTransaction) -> Result<(u64, Identity), OpenError> {
+    pub fn recognise(&self, tx: &ReadTransaction) -> Result<(u64, Identity), OpenError> {
         match tx.open_table(tables::META) {
             Ok(_) => {}
             Err(TableError::TableDoesNotExist(_)) => {
@@ -246,7 +260,7 @@ impl Place<'_> {
         }
     }
 
-    fn read_side_file(&self) -> Result<Option<Identity>, OpenError> {
+    pub fn read_side_file(&self) -> Result<Option<Identity>, OpenError> {
         let text = match fs::read_to_string(&self.side_file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -276,7 +290,7 @@ impl Place<'_> {
         write().map_err(|source| OpenError::Io { doing: "write", path: self.side_file.clone(), source })
     }
 
-    fn io(&self, doing: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    pub fn io(&self, doing: &'static str) -> impl FnOnce(io::Error) -> OpenError {
         let path = self.path.into();
         move |source| OpenError::Io { doing, path, source }
     }
@@ -286,7 +300,7 @@ impl Place<'_> {
     }
 
     /// What an error of the engine means for an operator.
-    fn refused(&self, fault: Fault) -> OpenError {
+    pub fn refused(&self, fault: Fault) -> OpenError {
         match fault {
             Fault::Engine(redb::Error::DatabaseAlreadyOpen) => OpenError::InUse { path: self.path.into() },
             Fault::Engine(redb::Error::UpgradeRequired(_)) => {
@@ -307,38 +321,13 @@ impl Place<'_> {
 }
 
 /// Every table exists from the first commit on, so that reading never meets a missing one.
-fn make_tables(tx: &Writing) -> Result<(), Fault> {
-    tx.write(tables::META)?;
-    tx.write(tables::MEMOS)?;
-    tx.write(tables::SAMPLES)?;
-    tx.write(tables::JOBS)?;
-    tx.write(tables::JOB_ORDER)?;
-    tx.write(tables::CHORES)?;
-    tx.write(tables::JOURNAL)?;
-    tx.write(tables::LINKS)?;
-    tx.write(tables::LINKED_TO)?;
-    tx.write(tables::GROUPS)?;
-    tx.write(tables::GROUP_USERS)?;
-    tx.write(tables::SUBSCRIPTIONS)?;
-    tx.write(tables::ROUNDS)?;
-    tx.write(tables::SEEN)?;
-    tx.write(tables::LOG)?;
-    tx.write(tables::LOG_OF_USER)?;
-    tx.write(tables::LOG_AT)?;
-    tx.write(tables::REMARKS_OF_USER)?;
-    tx.write(tables::LOG_OF_BATCH)?;
-    tx.write(tables::REMARKS_OF_BATCH)?;
-    tx.write(tables::LOG_OUTCOMES)?;
-    tx.write(tables::LOG_OPEN)?;
-    tx.write(tables::SPENT)?;
-    tx.write(tables::CASES)?;
-    tx.write(tables::HELD)?;
-    tx.write(tables::WORKING_ON)?;
-    tx.write(tables::PREAPPROVALS)?;
-    tx.write(tables::PREAPPROVED)?;
-    tx.write(tables::STATES)?;
-    tx.write(tables::STATE_ENDS)?;
-    tx.write(tables::OUTBOX)?;
-    tx.write(tables::QUIET)?;
-    Ok(())
+impl EachTable for &Writing {
+    type Error = Fault;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), Fault> {
+        self.write(table).map(drop)
+    }
 }

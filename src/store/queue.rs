@@ -118,6 +118,24 @@ impl<'t> Queue<'t> {
     }
 }
 
+/// What earlier looks and rounds took for a first sign that somebody is gone counts no more.
+pub(super) fn forget_signs(tx: &Writing) -> Result<(), Fault> {
+    let mut changed = Vec::new();
+    for entry in tx.read(JOBS)?.iter()? {
+        let before: JobRecord = decode(entry?.1.value())?;
+        let mut after = before.clone();
+        (after.job.removed, after.job.absent_since, after.job.out_of_scope) = (None, None, None);
+        if let Some(since_claim) = &mut after.since_claim {
+            since_claim.removed = None;
+        }
+        if after != before {
+            changed.push((before, after));
+        }
+    }
+    let mut queue = Queue::open(tx)?;
+    changed.iter().try_for_each(|(before, after)| queue.replace(Some(&before.job), Some(after)))
+}
+
 pub(super) fn users_in(
     order: &impl ReadableTable<&'static JobKey, &'static [u8]>,
     state: State,

@@ -5,7 +5,7 @@
 //! it encodes richer types can touch our data.
 
 use jiff::Timestamp;
-use redb::TableDefinition;
+use redb::{Key, TableDefinition, Value};
 
 use crate::domain::queue::State;
 use crate::domain::user::{GroupId, UserId};
@@ -78,11 +78,59 @@ pub(super) const OUTBOX: Definition<&[u8], &[u8]> = TableDefinition::new("outbox
 /// `receiver · kind · 0 · subject` → `Quiet`
 pub(super) const QUIET: Definition<&[u8], &[u8]> = TableDefinition::new("quiet");
 
+/// What is done with each table of the file, whatever is in it.
+pub(super) trait EachTable {
+    type Error;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: Definition<K, V>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Every table there is: what is not named here is neither made nor in a backup.
+pub(super) fn each<E: EachTable>(with: &mut E) -> Result<(), E::Error> {
+    with.table(META)?;
+    with.table(MEMOS)?;
+    with.table(JOBS)?;
+    with.table(JOB_ORDER)?;
+    with.table(CHORES)?;
+    with.table(JOURNAL)?;
+    with.table(LINKS)?;
+    with.table(LINKED_TO)?;
+    with.table(GROUPS)?;
+    with.table(GROUP_USERS)?;
+    with.table(SUBSCRIPTIONS)?;
+    with.table(ROUNDS)?;
+    with.table(SEEN)?;
+    with.table(LOG)?;
+    with.table(LOG_OF_USER)?;
+    with.table(LOG_AT)?;
+    with.table(REMARKS_OF_USER)?;
+    with.table(LOG_OF_BATCH)?;
+    with.table(REMARKS_OF_BATCH)?;
+    with.table(LOG_OUTCOMES)?;
+    with.table(LOG_OPEN)?;
+    with.table(SPENT)?;
+    with.table(CASES)?;
+    with.table(HELD)?;
+    with.table(WORKING_ON)?;
+    with.table(PREAPPROVALS)?;
+    with.table(PREAPPROVED)?;
+    with.table(STATES)?;
+    with.table(STATE_ENDS)?;
+    with.table(SAMPLES)?;
+    with.table(OUTBOX)?;
+    with.table(QUIET)
+}
+
 /// Keys of [`META`].
 pub(super) mod meta {
     pub const SCHEMA: &[u8] = b"schema";
     pub const IDENTITY: &[u8] = b"identity";
     pub const EPOCH: &[u8] = b"epoch";
+    /// Only in a backup: when it was taken, or, of an old copy, when it was put back.
+    pub const TAKEN_AT: &[u8] = b"taken_at";
     /// The last journal record that has been folded into marks and chores.
     pub const FOLDED: &[u8] = b"folded";
     pub const READY: &[u8] = b"ready";

@@ -14,6 +14,7 @@ mod model;
 mod queue;
 mod survey;
 
+mod backup;
 mod crash;
 mod damage;
 mod events;

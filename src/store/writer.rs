@@ -10,6 +10,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -36,7 +37,9 @@ pub(super) struct Shared {
     engine: RwLock<Option<Database>>,
     chain: ChainKey,
     failure: OnceLock<Error>,
-    disk: Disk,
+    /// Somebody waits for the end of the reads in progress.
+    closing: AtomicBool,
+    pub disk: Disk,
     pub changed: Notify,
     metrics: Arc<Metrics>,
 }
@@ -117,6 +120,7 @@ impl Writer {
             engine: RwLock::new(Some(engine)),
             chain,
             failure: OnceLock::new(),
+            closing: AtomicBool::new(false),
             disk,
             changed: Notify::new(),
             metrics,
@@ -129,7 +133,7 @@ impl Writer {
         Ok((Self { shared, requests }, thread))
     }
 
-    pub fn shared(&self) -> &Shared {
+    pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -167,6 +171,7 @@ impl Writer {
 
     /// Returns when everything sent before is committed and the file is closed.
     pub async fn close(&self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
         let (waiter, closed) = oneshot::channel();
         if self.send_even_if_failed(Request::Close(waiter)) {
             closed.await.ok();
@@ -175,6 +180,7 @@ impl Writer {
 
     /// Like [`Writer::close`], for those who cannot wait: the thread ends soon.
     pub fn end(&self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
         self.send_even_if_failed(Request::Close(oneshot::channel().0));
     }
 
@@ -208,6 +214,11 @@ impl Writer {
 }
 
 impl Shared {
+    /// The store is being closed: what reads for long should give up.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     fn usable(&self) -> Result<(), Error> {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value};
+use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, TableHandle as _, Value};
 
 use super::faulty::Faulty;
 use super::support::*;
@@ -23,56 +23,43 @@ use crate::store::{
 use crate::telemetry::Metrics;
 
 /// Rows of all tables but the file's own facts, which change at every opening.
-pub type Content = Vec<(&'static str, Vec<u8>, Vec<u8>)>;
+pub type Content = Vec<(String, Vec<u8>, Vec<u8>)>;
 
 pub fn content(store: &Store) -> Result<Content, Error> {
-    store.0.writer.shared().read("reading everything", |tx| {
-        let mut rows = Vec::new();
-        collect(tx, "memos", tables::MEMOS, &mut rows)?;
-        collect(tx, "jobs", tables::JOBS, &mut rows)?;
-        collect(tx, "job_order", tables::JOB_ORDER, &mut rows)?;
-        collect(tx, "chores", tables::CHORES, &mut rows)?;
-        collect(tx, "journal", tables::JOURNAL, &mut rows)?;
-        collect(tx, "links", tables::LINKS, &mut rows)?;
-        collect(tx, "linked_to", tables::LINKED_TO, &mut rows)?;
-        collect(tx, "groups", tables::GROUPS, &mut rows)?;
-        collect(tx, "group_users", tables::GROUP_USERS, &mut rows)?;
-        collect(tx, "subscriptions", tables::SUBSCRIPTIONS, &mut rows)?;
-        collect(tx, "rounds", tables::ROUNDS, &mut rows)?;
-        collect(tx, "seen", tables::SEEN, &mut rows)?;
-        collect(tx, "log", tables::LOG, &mut rows)?;
-        collect(tx, "log_of_user", tables::LOG_OF_USER, &mut rows)?;
-        collect(tx, "log_at", tables::LOG_AT, &mut rows)?;
-        collect(tx, "log_outcomes", tables::LOG_OUTCOMES, &mut rows)?;
-        collect(tx, "log_open", tables::LOG_OPEN, &mut rows)?;
-        collect(tx, "spent", tables::SPENT, &mut rows)?;
-        collect(tx, "cases", tables::CASES, &mut rows)?;
-        collect(tx, "held", tables::HELD, &mut rows)?;
-        collect(tx, "preapprovals", tables::PREAPPROVALS, &mut rows)?;
-        collect(tx, "preapproved", tables::PREAPPROVED, &mut rows)?;
-        collect(tx, "states", tables::STATES, &mut rows)?;
-        collect(tx, "state_ends", tables::STATE_ENDS, &mut rows)?;
-        collect(tx, "samples", tables::SAMPLES, &mut rows)?;
-        collect(tx, "outbox", tables::OUTBOX, &mut rows)?;
-        collect(tx, "quiet", tables::QUIET, &mut rows)?;
-        let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
-        rows.push(("folded", Vec::new(), folded.to_be_bytes().into()));
-        Ok(rows)
-    })
+    store.0.writer.shared().read("reading everything", rows)
 }
 
-fn collect<K: Key + 'static, V: Value + 'static>(
-    tx: &ReadTransaction,
-    name: &'static str,
-    table: TableDefinition<'static, K, V>,
-    rows: &mut Content,
-) -> Result<(), Fault> {
-    for row in tx.open_table(table)?.iter()? {
-        let (key, value) = row?;
-        let key = K::as_bytes(&key.value()).as_ref().to_vec();
-        rows.push((name, key, V::as_bytes(&value.value()).as_ref().to_vec()));
+pub fn rows(tx: &ReadTransaction) -> Result<Content, Fault> {
+    let mut rows = Rows { tx, content: Vec::new() };
+    tables::each(&mut rows)?;
+    let folded = crate::store::meta::number(tx, tables::meta::FOLDED)?;
+    rows.content.push(("folded".to_owned(), Vec::new(), folded.to_be_bytes().into()));
+    Ok(rows.content)
+}
+
+struct Rows<'a> {
+    tx: &'a ReadTransaction,
+    content: Content,
+}
+
+impl tables::EachTable for Rows<'_> {
+    type Error = Fault;
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), Fault> {
+        if table.name() == tables::META.name() {
+            return Ok(());
+        }
+        for row in self.tx.open_table(table)?.iter()? {
+            let (key, value) = row?;
+            let key = K::as_bytes(&key.value()).as_ref().to_vec();
+            let value = V::as_bytes(&value.value()).as_ref().to_vec();
+            self.content.push((table.name().to_owned(), key, value));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 pub fn open_on(disk: &Faulty) -> Result<Store, OpenError> {
