@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode, Url};
@@ -38,7 +39,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For [`Request::long`]. The service itself gives up on an adoption after six hours.
 const LONG_TIMEOUT: Duration = Duration::from_secs(6 * 3600 + 60);
 /// For [`Request::long`]: the plans of some 100,000 users.
-const LONG_BODY_BYTES: usize = 256 << 20;
+pub const LONG_BODY_BYTES: usize = 256 << 20;
 
 /// What is sent. The URL must lie within the [`Api`] it is handed to.
 #[derive(Clone, Debug)]
@@ -80,6 +81,69 @@ pub struct Response {
     pub body: Bytes,
 }
 
+/// An answer whose body is not there yet: what a function in this process makes.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: BoxStream<'static, Result<Bytes, std::io::Error>>,
+}
+
+impl Answer {
+    /// All of it, for who made it and knows that it is not much.
+    pub async fn whole(self) -> Result<Response, std::io::Error> {
+        let Self { status, headers, mut body } = self;
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = body.try_next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Response { status, headers, body: bytes.freeze() })
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(Response { status, headers, body }: Response) -> Self {
+        Self { status, headers, body: Box::pin(stream::iter([Ok(body)])) }
+    }
+}
+
+/// An answer whose body is read piece by piece, for what is too large to be held.
+pub struct Streamed {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    api: &'static str,
+    body: Pieces,
+}
+
+enum Pieces {
+    Network(reqwest::Response),
+    InProcess(BoxStream<'static, Result<Bytes, std::io::Error>>),
+}
+
+impl Streamed {
+    /// The next piece; `None` at the end. A body that broke off before it is an error.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        let api = self.api;
+        match &mut self.body {
+            Pieces::Network(answer) => answer.chunk().await.map_err(|error| failure(api, error)),
+            Pieces::InProcess(pieces) => {
+                pieces.try_next().await.map_err(|source| Error::BrokenOff { api, source: source.into() })
+            }
+        }
+    }
+
+    /// All of it, if it is no more than that.
+    pub async fn whole(mut self, max_bytes: usize) -> Result<Response, Error> {
+        let mut body = BytesMut::new();
+        while let Some(piece) = self.piece().await? {
+            if body.len() + piece.len() > max_bytes {
+                return Err(Error::TooLarge { api: self.api });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Response { status: self.status, headers: self.headers, body: body.freeze() })
+    }
+}
+
 /// Why there is no answer to look at. URLs are never part of the message: they may hold names.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -119,7 +183,7 @@ pub enum Error {
 #[derive(Clone)]
 pub enum Transport {
     Network(reqwest::Client),
-    InProcess(Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Response, std::io::Error>> + Send + Sync>),
+    InProcess(Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, std::io::Error>> + Send + Sync>),
 }
 
 impl std::fmt::Debug for Transport {
@@ -164,11 +228,15 @@ impl Transport {
         Ok(Self::Network(client().no_proxy().unix_socket(path).build()?))
     }
 
-    pub fn in_process<F>(answer: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
+    pub fn in_process<F, A>(answer: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Response, std::io::Error>> + Send + 'static,
+        F: Future<Output = Result<A, std::io::Error>> + Send + 'static,
+        A: Into<Answer>,
     {
-        Self::InProcess(Arc::new(move |request| Box::pin(answer(request))))
+        Self::InProcess(Arc::new(move |request| {
+            let answer = answer(request);
+            Box::pin(async move { answer.await.map(Into::into) })
+        }))
     }
 }
 
@@ -303,6 +371,14 @@ impl Api {
         }
     }
 
+    /// As [`Api::send`], but the body of the answer is left to the caller to read, and its status to look
+    /// at: only for commands that ask our own service.
+    pub async fn stream(&self, request: Request) -> Result<Streamed, Error> {
+        self.check(&request.url)?;
+        self.pass_gate()?;
+        self.open(request.long()).await
+    }
+
     /// The address is no part of it: it may hold a name.
     fn span(&self, method: &Method) -> Span {
         macro_rules! request {
@@ -336,50 +412,46 @@ impl Api {
     }
 
     async fn transmit(&self, request: Request) -> Result<Response, Error> {
-        match &self.transport {
-            Transport::InProcess(answer) => answer(request)
-                .await
-                .map_err(|source| Error::Unreachable { api: self.name, source: source.into() }),
-            Transport::Network(client) => self.over_network(client, request).await,
-        }
+        let max_bytes = if request.long { LONG_BODY_BYTES } else { MAX_BODY_BYTES };
+        self.open(request).await?.whole(max_bytes).await
     }
 
-    async fn over_network(&self, client: &reqwest::Client, request: Request) -> Result<Response, Error> {
-        let (timeout, max_bytes) = match request.long {
-            true => (LONG_TIMEOUT, LONG_BODY_BYTES),
-            false => (REQUEST_TIMEOUT, MAX_BODY_BYTES),
-        };
-        let mut answer = client
-            .request(request.method, request.url)
-            .timeout(timeout)
-            .headers(request.headers)
-            .body(request.body)
-            .send()
-            .await
-            .map_err(|error| self.failure(error))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failure(error))? {
-            if body.len() + chunk.len() > max_bytes {
-                return Err(Error::TooLarge { api: self.name });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Response { status, headers, body: body.freeze() })
-    }
-
-    fn failure(&self, error: reqwest::Error) -> Error {
+    async fn open(&self, request: Request) -> Result<Streamed, Error> {
         let api = self.name;
-        let error = error.without_url();
-        if error.is_timeout() {
-            Error::Timeout { api }
-        } else if error.is_connect() && is_dns(&error) {
-            Error::Dns { api, source: error.into() }
-        } else if error.is_body() || error.is_decode() {
-            Error::BrokenOff { api, source: error.into() }
-        } else {
-            Error::Unreachable { api, source: error.into() }
+        match &self.transport {
+            Transport::InProcess(answer) => {
+                let answer = answer(request).await;
+                let answer = answer.map_err(|source| Error::Unreachable { api, source: source.into() })?;
+                let Answer { status, headers, body } = answer;
+                Ok(Streamed { status, headers, api, body: Pieces::InProcess(body) })
+            }
+            Transport::Network(client) => {
+                let timeout = if request.long { LONG_TIMEOUT } else { REQUEST_TIMEOUT };
+                let answer = client
+                    .request(request.method, request.url)
+                    .timeout(timeout)
+                    .headers(request.headers)
+                    .body(request.body)
+                    .send()
+                    .await
+                    .map_err(|error| failure(api, error))?;
+                let (status, headers) = (answer.status(), answer.headers().clone());
+                Ok(Streamed { status, headers, api, body: Pieces::Network(answer) })
+            }
         }
+    }
+}
+
+fn failure(api: &'static str, error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    if error.is_timeout() {
+        Error::Timeout { api }
+    } else if error.is_connect() && is_dns(&error) {
+        Error::Dns { api, source: error.into() }
+    } else if error.is_body() || error.is_decode() {
+        Error::BrokenOff { api, source: error.into() }
+    } else {
+        Error::Unreachable { api, source: error.into() }
     }
 }
 

@@ -283,7 +283,8 @@ mod tests {
 
     #[tokio::test]
     async fn why_the_parts_could_not_be_made_is_told_where_it_belongs() {
-        let nobody = || Transport::in_process(|_| async { Err(std::io::Error::other("no route")) });
+        let nobody =
+            || Transport::in_process(|_| async { Err::<Response, _>(std::io::Error::other("no route")) });
         let gone = anyhow::Error::from(OpenError::Newer { found: 9, known: 3 });
         let (patient_of_a_newer, _folder) = patient(nobody(), Some(&gone)).await;
         let findings = patient_of_a_newer.examine().await;

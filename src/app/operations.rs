@@ -19,6 +19,7 @@ use crate::domain::rules::MatchKey;
 use crate::domain::subscription::Subscription;
 use crate::domain::user::{GroupId, UserId};
 use crate::outbound::Transport;
+use crate::telemetry::Progress;
 use crate::web::operations::{Operation, OperationError, Whom};
 use crate::worker::Worker;
 use crate::worker::adopt::NotAdopted;
@@ -47,7 +48,7 @@ pub async fn answer_all(
                 Operation::Resolve { user, reply } => {
                     (resolve(&worker, &user).await.map(|user| json!({ "user": user })), reply)
                 }
-                Operation::Plan { whom, reply } => (plan(&worker, whom).await, reply),
+                Operation::Plan { whom, progress, reply } => (plan(&worker, whom, &progress).await, reply),
                 Operation::Apply { plans, by, batch, reply } => {
                     (apply(&worker, plans, by, batch).await, reply)
                 }
@@ -55,7 +56,9 @@ pub async fn answer_all(
                     (preapprove(&worker, group, most, until, by).await, reply)
                 }
                 Operation::Explain { user, at, reply } => (explain(&worker, &user, at).await, reply),
-                Operation::Adopt { dry_run, reply } => (adopt(&worker, dry_run).await, reply),
+                Operation::Adopt { dry_run, progress, reply } => {
+                    (adopt(&worker, dry_run, &progress).await, reply)
+                }
                 Operation::Subscriptions { reply } => (subscriptions(&worker).await, reply),
                 Operation::Subscribe { reply } => (subscribe(&worker, transport).await, reply),
                 Operation::Renew { id, reply } => (renew(&worker, &id).await, reply),
@@ -117,9 +120,9 @@ async fn resolve(worker: &Worker, user: &str) -> Result<UserId, OperationError> 
     })
 }
 
-async fn plan(worker: &Worker, whom: Whom) -> Answer {
+async fn plan(worker: &Worker, whom: Whom, progress: &Progress) -> Answer {
     let ids = match whom {
-        Whom::All => worker.everybody().await.map_err(failed)?,
+        Whom::All => worker.everybody(progress).await.map_err(failed)?,
         Whom::Group(group) => members(worker, group).await?.into_iter().collect(),
         Whom::Users(users) => {
             let mut ids = Vec::with_capacity(users.len());
@@ -129,7 +132,7 @@ async fn plan(worker: &Worker, whom: Whom) -> Answer {
             ids
         }
     };
-    worker.plan_many(ids).await.map_err(|error| failed(error.into()))
+    worker.plan_many(ids, progress).await.map_err(|error| failed(error.into()))
 }
 
 /// Who is in the group now.
@@ -166,8 +169,8 @@ async fn explain(worker: &Worker, user: &str, at: Option<Timestamp>) -> Answer {
     }
 }
 
-async fn adopt(worker: &Worker, dry_run: bool) -> Answer {
-    let report = worker.adopt(dry_run).await.map_err(|why| match why {
+async fn adopt(worker: &Worker, dry_run: bool, progress: &Progress) -> Answer {
+    let report = worker.adopt(dry_run, progress).await.map_err(|why| match why {
         NotAdopted::UnderWay => {
             OperationError::new(409, "under_way", "another adoption runs: wait for its end")
         }
@@ -299,7 +302,7 @@ async fn learn(worker: &Worker, user: &str, agreed: Option<String>) -> Answer {
 async fn sync_all(worker: &Worker) -> Answer {
     let now = worker.clock.now();
     worker.store.schedule(Chore::FullCompare, now, now).await.map_err(|error| failed(error.into()))?;
-    Ok(json!({ "scheduled": "fullCompare" }))
+    Ok(json!({ "scheduled": "fullCompare", "at": now }))
 }
 
 async fn status(worker: &Worker, configured: &Configured) -> Answer {

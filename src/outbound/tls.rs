@@ -33,7 +33,7 @@ pub async fn certificate_of(url: &Url, offer: Offer, clock: Clock) -> Result<Opt
     let api = Api::new(NAME, url.clone(), Transport::Network(network.clone()), 1, clock, Metrics::new());
     let request = Request::new(Method::HEAD, url.clone());
     let sent = network.request(request.method, request.url).send().await;
-    let answer = sent.map_err(|error| api.failure(error))?;
+    let answer = sent.map_err(|error| super::failure(api.name, error))?;
     let shown = answer.extensions().get::<reqwest::tls::TlsInfo>().and_then(|tls| tls.peer_certificate());
     Ok(shown.and_then(good_until))
 }

@@ -1,8 +1,9 @@
 //! The admin API: what commands ask for and order. Everything that causes work does so by marking.
 //!
 //! Here are the queue and what looks at users; what an operator decides is in `held`, `drift` and
-//! `orders`, what was done in `record`.
+//! `orders`, what was done in `record`, and whole copies of what is kept in `copies`.
 
+mod copies;
 mod drift;
 mod held;
 mod orders;
@@ -12,12 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::operations::Whom;
+use super::pieces;
 use super::private::PrivateState;
 use super::wire::{
     AdoptRequest, ApiError, DropRequest, Dropped, Jobs, LearnRequest, PlanRequest, Query, ReplayRequest,
@@ -29,6 +33,7 @@ use crate::domain::pulse;
 use crate::domain::queue::{self, Mark, Reason};
 use crate::domain::user::{Attribute, UserId};
 use crate::store::Replay;
+use crate::telemetry::Progress;
 
 /// Entries in one answer, and users in one request.
 const MOST: usize = 1000;
@@ -67,6 +72,7 @@ pub fn router() -> Router<Arc<PrivateState>> {
         .merge(drift::router())
         .merge(orders::router())
         .merge(record::router())
+        .merge(copies::router())
 }
 
 /// Who says they order something, and how the request came in, which nobody can choose.
@@ -189,7 +195,11 @@ async fn resolve(ours: &PrivateState, user: &str) -> Result<UserId, ApiError> {
     })
 }
 
-async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value> {
+async fn plan(
+    State(ours): Ours,
+    headers: HeaderMap,
+    Sent(asked): Sent<PlanRequest>,
+) -> Result<Response, ApiError> {
     let (users, all) = (asked.users.unwrap_or_default(), asked.all.unwrap_or(false));
     if users.len() > MOST {
         return Err(ApiError::invalid(format!("at most {MOST} users can be named at once")));
@@ -203,7 +213,12 @@ async fn plan(State(ours): Ours, Sent(asked): Sent<PlanRequest>) -> Answer<Value
         (true, None, true) => Whom::All,
         _ => return Err(ApiError::invalid("say whom to plan for: either users, a group or all")),
     };
-    Ok(Json(ours.operations.plan(whom).await?))
+    let (progress, operations) = (Arc::<Progress>::default(), ours.operations.clone());
+    let work = {
+        let progress = progress.clone();
+        async move { Ok(operations.plan(whom, progress).await?) }
+    };
+    pieces::told(&headers, progress, work).await
 }
 
 async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answer<Value> {
@@ -276,8 +291,17 @@ async fn explain(State(ours): Ours, Path(user): Path<String>, RawQuery(query): R
     Ok(Json(ours.operations.explain(user_name(&user)?.to_owned(), at).await?))
 }
 
-async fn adopt(State(ours): Ours, Sent(asked): Sent<AdoptRequest>) -> Answer<Value> {
-    Ok(Json(ours.operations.adopt(asked.dry_run.unwrap_or(false)).await?))
+async fn adopt(
+    State(ours): Ours,
+    headers: HeaderMap,
+    Sent(asked): Sent<AdoptRequest>,
+) -> Result<Response, ApiError> {
+    let (progress, operations) = (Arc::<Progress>::default(), ours.operations.clone());
+    let work = {
+        let progress = progress.clone();
+        async move { Ok(operations.adopt(asked.dry_run.unwrap_or(false), progress).await?) }
+    };
+    pieces::told(&headers, progress, work).await
 }
 
 async fn subscriptions(State(ours): Ours) -> Answer<Value> {

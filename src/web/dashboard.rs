@@ -73,8 +73,8 @@ impl Dashboard {
             request = request.body("application/json", body.to_string());
         }
         let failed = |words: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, words);
-        let answer =
-            super::call(self.api.clone(), request).await.map_err(|error| failed(error.to_string()))?;
+        let answer = async { super::call(self.api.clone(), request).await?.whole().await };
+        let answer = answer.await.map_err(|error| failed(error.to_string()))?;
         let read: Value = serde_json::from_slice(&answer.body)
             .map_err(|_| failed(format!("the answer to {path} could not be read")))?;
         match answer.status.is_success() {

@@ -15,6 +15,7 @@ mod api;
 mod body;
 mod dashboard;
 mod handshake;
+mod pieces;
 mod wire;
 
 use std::io;
@@ -22,7 +23,7 @@ use std::io;
 pub use axum::Router;
 use axum::body::Body;
 use axum::http::{self, HeaderValue, header};
-use http_body_util::BodyExt;
+use futures_util::TryStreamExt as _;
 use tower::ServiceExt;
 
 use crate::outbound;
@@ -36,9 +37,9 @@ pub fn in_process(router: Router) -> impl Fn(outbound::Request) -> InProcess + C
     move |request| Box::pin(call(router.clone(), request))
 }
 
-type InProcess = futures_util::future::BoxFuture<'static, Result<outbound::Response, io::Error>>;
+type InProcess = futures_util::future::BoxFuture<'static, Result<outbound::Answer, io::Error>>;
 
-async fn call(router: Router, request: outbound::Request) -> Result<outbound::Response, io::Error> {
+async fn call(router: Router, request: outbound::Request) -> Result<outbound::Answer, io::Error> {
     let target = match request.url.query() {
         Some(query) => format!("{}?{query}", request.url.path()),
         None => request.url.path().to_owned(),
@@ -55,6 +56,6 @@ async fn call(router: Router, request: outbound::Request) -> Result<outbound::Re
     }
     let Ok(answer) = router.oneshot(call).await;
     let (parts, body) = answer.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    Ok(outbound::Response { status: parts.status, headers: parts.headers, body })
+    let body = Box::pin(body.into_data_stream().map_err(io::Error::other));
+    Ok(outbound::Answer { status: parts.status, headers: parts.headers, body })
 }

@@ -3,6 +3,7 @@
 //! The API only asks; whoever owns the receiver ([`Operations::channel`]) answers. A request whose
 //! client has gone away, or that waited too long, is no longer listened for: `reply.is_closed()`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::user::GroupId;
+use crate::telemetry::Progress;
 
 /// Where the answer goes. Not answering at all shows as 503 `no_answer`.
 pub type Reply = oneshot::Sender<Result<Value, OperationError>>;
@@ -20,7 +22,7 @@ pub enum Operation {
     /// Which user has this sign-in name: `{"user": "<object id>"}`.
     Resolve { user: String, reply: Reply },
     /// What would happen to these users: `{"plans": […], "guard": {…}}`.
-    Plan { whom: Whom, reply: Reply },
+    Plan { whom: Whom, progress: Arc<Progress>, reply: Reply },
     /// Orders plans that were made earlier: `{"batch", "ordered", "skipped"}`. `batch` goes on with an
     /// order.
     Apply { plans: Vec<Value>, by: String, batch: Option<String>, reply: Reply },
@@ -30,7 +32,7 @@ pub enum Operation {
     /// object.
     Explain { user: String, at: Option<Timestamp>, reply: Reply },
     /// Links everybody in scope to the CXone accounts there are, or only says how: a report.
-    Adopt { dry_run: bool, reply: Reply },
+    Adopt { dry_run: bool, progress: Arc<Progress>, reply: Reply },
     /// What Graph has: `{"subscriptions": […]}`.
     Subscriptions { reply: Reply },
     /// Checks the public URL, then creates or adopts: `{"check": {…}, "subscriptions": […]}`.
@@ -114,8 +116,8 @@ impl Operations {
         self.ask(SHORT, |reply| Operation::Resolve { user, reply }).await
     }
 
-    pub async fn plan(&self, whom: Whom) -> Result<Value, OperationError> {
-        self.ask(LONG, |reply| Operation::Plan { whom, reply }).await
+    pub async fn plan(&self, whom: Whom, progress: Arc<Progress>) -> Result<Value, OperationError> {
+        self.ask(LONG, |reply| Operation::Plan { whom, progress, reply }).await
     }
 
     pub async fn apply(
@@ -141,8 +143,8 @@ impl Operations {
         self.ask(SHORT, |reply| Operation::Explain { user, at, reply }).await
     }
 
-    pub async fn adopt(&self, dry_run: bool) -> Result<Value, OperationError> {
-        self.ask(LONGEST, |reply| Operation::Adopt { dry_run, reply }).await
+    pub async fn adopt(&self, dry_run: bool, progress: Arc<Progress>) -> Result<Value, OperationError> {
+        self.ask(LONGEST, |reply| Operation::Adopt { dry_run, progress, reply }).await
     }
 
     pub async fn subscriptions(&self) -> Result<Value, OperationError> {

@@ -21,7 +21,7 @@ use crate::domain::link::Link;
 use crate::domain::queue::{ChoreEntry, Depth, Job, State, Write};
 use crate::domain::subscription::Subscription;
 use crate::domain::user::{Attribute, GroupId, UserId};
-use crate::store;
+use crate::store::{self, SnapshotError};
 
 /// Most a request to the admin API may hold.
 const BODY_BYTES: usize = 1 << 20;
@@ -51,11 +51,41 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    fn json(self) -> serde_json::Value {
         let mut error = serde_json::json!({ "code": self.code, "message": self.message });
         self.more.into_iter().for_each(|(key, value)| error[key] = value);
-        (self.status, axum::Json(serde_json::json!({ "error": error }))).into_response()
+        serde_json::json!({ "error": error })
+    }
+
+    /// As a line of an answer that has begun already.
+    pub fn told(self) -> serde_json::Value {
+        let status = self.status.as_u16();
+        let mut told = self.json();
+        told["status"] = status.into();
+        told
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, axum::Json(self.json())).into_response()
+    }
+}
+
+impl From<SnapshotError> for ApiError {
+    fn from(error: SnapshotError) -> Self {
+        let (status, code) = match error {
+            SnapshotError::Store(error) => return error.into(),
+            SnapshotError::UnderWay => (StatusCode::CONFLICT, "under_way"),
+            SnapshotError::NoRoom { .. } => (StatusCode::INSUFFICIENT_STORAGE, "no_room"),
+            SnapshotError::Copy(_) | SnapshotError::Incomplete { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "copy_failed")
+            }
+        };
+        tracing::warn!(error = &error as &dyn std::error::Error, "could not take a backup");
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::new(status, code, format!("{error}{cause}"))
     }
 }
 
@@ -103,6 +133,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
         Ok(Self(sent))
     }
 }
+
+/// A request that says nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -25,6 +25,7 @@ use crate::domain::subscription::Resource;
 use crate::domain::user::{Attribute, ScimId, SourceUser, TargetUser, UserId, Value};
 use crate::graph::{PageNext, UserItem, fingerprint};
 use crate::store::{self, Adoption};
+use crate::telemetry::Progress;
 
 use super::Worker;
 use super::failure::{Fault, Stopped};
@@ -175,10 +176,12 @@ type Compared = Result<(Matched, Box<crate::domain::link::Link>), Failed>;
 impl Worker {
     /// Matches everybody in scope with the CXone accounts there are, and links the pairs; with
     /// `dry_run` only says what would be linked. Never writes to CXone.
-    pub async fn adopt(&self, dry_run: bool) -> Result<Report, NotAdopted> {
+    pub async fn adopt(&self, dry_run: bool, progress: &Progress) -> Result<Report, NotAdopted> {
         let Ok(_one_at_a_time) = self.running.adoption.try_lock() else { return Err(NotAdopted::UnderWay) };
+        progress.begin("reading groups", None);
         self.read_unread_groups().await?;
-        let Census { people, out_of_scope, failed } = self.census().await?;
+        progress.begin("reading Entra", None);
+        let Census { people, out_of_scope, failed } = self.census(progress).await?;
         let links = self.all_links().await?;
         let mut report = Report {
             dry_run,
@@ -193,10 +196,11 @@ impl Worker {
             conflicts: BTreeMap::new(),
             failed: failed.into_iter().map(|(user, error)| Failed { user, user_name: None, error }).collect(),
         };
+        progress.begin("listing CXone", None);
         let accounts = self.accounts(&mut report).await?;
         let Found { candidates, mut read } = match &accounts {
             Some(accounts) => by_index(accounts, &self.settings.rules.matching, &people),
-            None => self.look_everybody_up(&people, &links, &mut report).await?,
+            None => self.look_everybody_up(&people, &links, &mut report, progress).await?,
         };
         let verdicts = adopt::judge(candidates, &links);
         if let Some(accounts) = &accounts {
@@ -227,6 +231,7 @@ impl Worker {
                 }
             }
         }
+        progress.begin("comparing pairs", Some(matches.len()));
         // One lot after the other: linking waits for jobs, and those for requests that only go on while
         // somebody waits for them.
         while !matches.is_empty() {
@@ -234,7 +239,8 @@ impl Worker {
             let comparing = stream::iter(lot).map(|(user, person, by, account, shown)| {
                 self.compare_pair(user, person, by, account, shown)
             });
-            let compared = comparing.buffered(LOOKS_AT_ONCE).collect::<Vec<_>>().await;
+            let comparing = comparing.buffered(LOOKS_AT_ONCE).inspect(|_| progress.add(1));
+            let compared = comparing.collect::<Vec<_>>().await;
             let compared = compared.into_iter().collect::<Result<Vec<_>, _>>();
             self.link_pairs(compared?, &people, &mut report).await?;
         }
@@ -274,13 +280,14 @@ impl Worker {
 
     /// Reads the directory from the beginning. What a page shows of a user replaces what an earlier
     /// one did.
-    async fn census(&self) -> Result<Census, NotAdopted> {
+    async fn census(&self, progress: &Progress) -> Result<Census, NotAdopted> {
         let mut census = Census::default();
         let mut links = HashSet::new();
         let mut link: Option<String> = None;
         loop {
             let from = link.as_deref();
             let page = self.patiently(move || async move { Ok(self.graph.user_page(from).await?) }).await?;
+            progress.add(page.items.len());
             for item in page.items {
                 self.enrol(&mut census, item).await?;
             }
@@ -378,7 +385,9 @@ impl Worker {
         people: &People,
         links: &Links,
         report: &mut Report,
+        progress: &Progress,
     ) -> Result<Found, NotAdopted> {
+        progress.begin("looking accounts up", Some(people.len()));
         let mut found = Found { candidates: Vec::new(), read: BTreeMap::new() };
         let mut unclear = Vec::new();
         let everybody: Vec<_> = people
@@ -393,6 +402,7 @@ impl Worker {
         });
         let mut looking = std::pin::pin!(looking.buffered(LOOKS_AT_ONCE));
         while let Some((user, looked)) = looking.next().await {
+            progress.add(1);
             match looked {
                 Ok((candidate, shown)) => {
                     found.read.extend(shown.map(|shown| (shown.id.clone(), shown)));

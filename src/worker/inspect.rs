@@ -13,6 +13,7 @@ use crate::domain::plan::{Action, Plan, Target};
 use crate::domain::user::{GroupId, UserId};
 use crate::graph::PageNext;
 use crate::store;
+use crate::telemetry::Progress;
 
 use super::Worker;
 use super::apply::Preconditions;
@@ -37,9 +38,10 @@ impl Worker {
     }
 
     /// The plans, and what all of them together would take out of the guard's budgets.
-    pub async fn plan_many(&self, users: Vec<UserId>) -> Result<Json, store::Error> {
-        let plans: Vec<Json> =
-            stream::iter(users).map(|user| self.plan(user)).buffered(LOOKS_AT_ONCE).collect().await;
+    pub async fn plan_many(&self, users: Vec<UserId>, progress: &Progress) -> Result<Json, store::Error> {
+        progress.begin("looking at users", Some(users.len()));
+        let planning = stream::iter(users).map(|user| self.plan(user)).buffered(LOOKS_AT_ONCE);
+        let plans: Vec<Json> = planning.inspect(|_| progress.add(1)).collect().await;
         let mut planned = Spend::default();
         for plan in &plans {
             let spend: Spend =
@@ -68,11 +70,13 @@ impl Worker {
     }
 
     /// Everybody the directory has, and everybody linked who is no longer there.
-    pub async fn everybody(&self) -> Result<Vec<UserId>, Stopped> {
+    pub async fn everybody(&self, progress: &Progress) -> Result<Vec<UserId>, Stopped> {
+        progress.begin("reading Entra", None);
         let mut users = BTreeSet::new();
         let mut link = None;
         loop {
             let page = self.graph.user_page(link.as_deref()).await?;
+            progress.add(page.items.len());
             users.extend(page.items.iter().filter(|item| item.removed.is_none()).map(|item| item.id));
             match page.next {
                 PageNext::More(next) => link = Some(next),

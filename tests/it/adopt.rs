@@ -8,6 +8,7 @@ use cxone_sync::domain::subscription::Resource;
 use cxone_sync::sim::{CxoneOptions, Fault, GraphOptions, Lists, RetryAfter, What, When};
 use cxone_sync::store::{Options, Store};
 use cxone_sync::telemetry::Metrics;
+use cxone_sync::telemetry::Progress;
 use cxone_sync::worker::adopt::NotAdopted;
 use serde_json::{Value, json};
 
@@ -321,9 +322,18 @@ async fn a_second_adoption_does_not_run_beside_the_first() {
     stage.hire("Ana");
     employ(&stage, "Ana", json!({}));
     let running = stage.serve_unsubscribed(&[("sync.mode", "observe")]).await;
-    let (first, second) = tokio::join!(running.worker.adopt(true), running.worker.adopt(true));
+    let progress = Progress::default();
+    let adopt = || running.worker.adopt(true, &progress);
+    let (first, second) = tokio::join!(adopt(), adopt());
     assert!(first.is_ok(), "{first:?}");
     assert!(matches!(second, Err(NotAdopted::UnderWay)));
-    assert!(running.worker.adopt(true).await.is_ok());
+    assert!(adopt().await.is_ok());
+    assert_eq!(progress.now().doing, "comparing pairs");
+    // So do plans, which tell as well how far they are.
+    let everybody = running.worker.everybody(&progress).await.unwrap();
+    assert_eq!((progress.now().doing, progress.now().done), ("reading Entra", 1));
+    running.worker.plan_many(everybody, &progress).await.unwrap();
+    let stage = progress.now();
+    assert_eq!((stage.doing, stage.done, stage.of), ("looking at users", 1, Some(1)));
     stop(running).await;
 }

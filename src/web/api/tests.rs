@@ -16,6 +16,7 @@ use crate::telemetry::Metrics;
 use crate::web::operations::{Operation, OperationError, Operations};
 use crate::web::{Access, PrivateState, in_process, private_router};
 
+mod copies;
 mod operators;
 
 struct Admin {
@@ -249,14 +250,14 @@ async fn what_needs_the_neighbours_is_asked_and_handed_on() {
         let mut admin = Admin::new();
         admin.will_answer(move |operation| {
             let (asked, reply) = match operation {
-                Operation::Plan { whom, reply } => (format!("plan {whom:?}"), reply),
+                Operation::Plan { whom, reply, .. } => (format!("plan {whom:?}"), reply),
                 Operation::Apply { plans, by, batch, reply } => {
                     (format!("apply {} {by} {batch:?}", json!(plans)), reply)
                 }
                 Operation::Preapprove { group, most, until, by, reply } => {
                     (format!("preapprove {group} {most} {until} {by}"), reply)
                 }
-                Operation::Adopt { dry_run, reply } => (format!("adopt {dry_run}"), reply),
+                Operation::Adopt { dry_run, reply, .. } => (format!("adopt {dry_run}"), reply),
                 Operation::Simulate { name, text, since, reply } => {
                     (format!("simulate {name} {text} {since:?}"), reply)
                 }
