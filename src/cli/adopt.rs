@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::plan::write_private;
-use super::screen::{Output, Paint, Screen, called, count, lines, number, printable, shown};
+use super::screen::{Column, Output, Paint, Screen, called, count, number, printable, shown};
 use super::{Session, understood};
 
 /// Link the users there are to the CXone accounts there are, without writing to CXone
@@ -38,8 +38,9 @@ pub struct Args {
 
 pub async fn run(args: &Args, session: &mut Session) -> Result<Exit, Failure> {
     let answer = {
-        let _spinner = session.screen.spinner("reading everybody in Entra and in CXone");
-        session.client.post(&["adopt"], json!({"dry_run": args.dry_run})).await?
+        let spinner = session.screen.spinner("reading everybody in Entra and in CXone");
+        let request = json!({"dry_run": args.dry_run});
+        session.client.post_told(&["adopt"], request, |told| spinner.follow(told)).await?
     };
     let report: Report = understood(&answer)?;
     if let Some(file) = &args.out {
@@ -222,7 +223,12 @@ fn differences(report: &Report, screen: &Screen) -> String {
     if attributes.is_empty() {
         return String::new();
     }
-    let mut table = screen.table(&["differing", "users", "entra wins", "cxone stays"]);
+    let mut table = screen.table(&[
+        Column::word("differing"),
+        Column::word("users"),
+        Column::word("entra wins"),
+        Column::word("cxone stays"),
+    ]);
     for (attribute, (entra, cxone)) in attributes {
         table.add_row([printable(attribute).into(), number(entra + cxone), number(entra), number(cxone)]);
     }
@@ -245,7 +251,7 @@ fn differences(report: &Report, screen: &Screen) -> String {
         }
         text
     });
-    format!("\n{}", lines(&table)) + &section("Differing:", users, paint)
+    format!("\n{}", table.lines()) + &section("Differing:", users, paint)
 }
 
 /// What the service will do to whom it matters most.

@@ -5,20 +5,24 @@
 //! store itself. Commands cannot tell the difference, except where they should.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::outbound::{
-    self, Api, HeaderValue, Method, Request, Response, StatusCode, Transport, Url, header,
+    self, Api, HeaderValue, LONG_BODY_BYTES, MAX_BODY_BYTES, Method, Request, Response, StatusCode, Streamed,
+    Transport, Url, header,
 };
 use crate::telemetry::Metrics;
 
 /// A service on this host that has not answered `/livez` by then is taken to be absent.
 const KNOCK: Duration = Duration::from_secs(3);
+/// What is asked for to be told how far something has come.
+const LINES: &str = "application/x-ndjson";
 
 /// Where a running service can be found on this host, by its configuration.
 #[derive(Clone, Debug)]
@@ -74,6 +78,62 @@ impl Client {
         self.call(Method::DELETE, path, &[], None).await
     }
 
+    /// An answer that is read piece by piece; one that is no success is read here.
+    pub async fn fetch(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<Value>,
+    ) -> Result<Streamed, ClientError> {
+        let request = self.request(method, path, &[], body);
+        let answer = self.api.stream(request).await.map_err(ClientError::NoAnswer)?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status;
+        understand(answer.whole(MAX_BODY_BYTES).await.map_err(ClientError::NoAnswer)?)?;
+        Err(ClientError::Malformed(status))
+    }
+
+    /// As [`Client::post`], and tells meanwhile how far it has come.
+    pub async fn post_told(
+        &self,
+        path: &[&str],
+        body: Value,
+        mut tell: impl FnMut(&Told),
+    ) -> Result<Value, ClientError> {
+        let request = self.request(Method::POST, path, &[], Some(body));
+        let request = request.header(header::ACCEPT, HeaderValue::from_static(LINES));
+        let mut answer = self.api.stream(request).await.map_err(ClientError::NoAnswer)?;
+        let status = answer.status;
+        if answer.headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != LINES) {
+            return understand(answer.whole(LONG_BODY_BYTES).await.map_err(ClientError::NoAnswer)?);
+        }
+        let mut waiting = Vec::new();
+        while let Some(piece) = answer.piece().await.map_err(ClientError::NoAnswer)? {
+            waiting.extend_from_slice(&piece);
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = waiting.drain(..=end).collect();
+                let mut line: Value =
+                    serde_json::from_slice(&line).map_err(|_| ClientError::Malformed(status))?;
+                if let Ok(told) = Told::deserialize(&line["progress"]) {
+                    tell(&told);
+                    continue;
+                }
+                if let Some(answer) = line.get_mut("answer") {
+                    return Ok(answer.take());
+                }
+                let status = line["status"].as_u64().and_then(|it| StatusCode::from_u16(it as u16).ok());
+                return Err(refused(status.unwrap_or_default(), &line));
+            }
+            if waiting.len() > LONG_BODY_BYTES {
+                return Err(ClientError::Malformed(status));
+            }
+        }
+        // The last line never came.
+        Err(ClientError::Malformed(status))
+    }
+
     /// A page outside `/api/v1` that needs no token, such as `readyz`.
     pub async fn probe(&self, page: &str) -> Result<Response, ClientError> {
         let request = Request::new(Method::GET, self.api.url([page]));
@@ -87,6 +147,17 @@ impl Client {
         query: &[(&str, String)],
         body: Option<Value>,
     ) -> Result<Value, ClientError> {
+        let request = self.request(method, path, query, body);
+        understand(self.api.send(request).await.map_err(ClientError::NoAnswer)?)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<Value>,
+    ) -> Request {
         let mut url = self.api.url(["api", "v1"].iter().chain(path).copied());
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -102,8 +173,16 @@ impl Client {
         if let Some(body) = body {
             request = request.body("application/json", body.to_string());
         }
-        understand(self.api.send(request).await.map_err(ClientError::NoAnswer)?)
+        request
     }
+}
+
+/// How far something has come, as the service tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Told {
+    pub doing: String,
+    pub done: u64,
+    pub of: Option<u64>,
 }
 
 fn understand(response: Response) -> Result<Value, ClientError> {
@@ -115,10 +194,14 @@ fn understand(response: Response) -> Result<Value, ClientError> {
     if status.is_success() {
         return Ok(value);
     }
+    Err(refused(status, &value))
+}
+
+fn refused(status: StatusCode, value: &Value) -> ClientError {
     let word = |key: &str| value.get("error")?.get(key)?.as_str().map(str::to_owned);
     match (word("code"), word("message")) {
-        (Some(code), Some(message)) => Err(ClientError::Refused { status, code, message }),
-        _ => Err(ClientError::Malformed(status)),
+        (Some(code), Some(message)) => ClientError::Refused { status, code, message },
+        _ => ClientError::Malformed(status),
     }
 }
 
@@ -141,10 +224,7 @@ pub struct Connection {
 pub enum ConnectError {
     #[error("cannot prepare the connection to the service")]
     SetUp(#[from] outbound::SetUpError),
-    #[error(
-        "the service answers on {listen}, but its admin token cannot be taken from {}: run this as the user the \
-         service runs as, or set service.admin_token", file.display()
-    )]
+    #[error("the service answers on {listen}, but its admin token cannot be taken from {}", file.display())]
     Token {
         listen: SocketAddr,
         file: PathBuf,
@@ -152,11 +232,16 @@ pub enum ConnectError {
         source: std::io::Error,
     },
     #[error(
-        "the store is in use, so a service seems to run, but it does not answer{} on {listen}: is this the \
-         configuration it was started with, and the same host or container?",
+        "the store is in use, so a service seems to run, but it does not answer{} on {listen}",
         socket.as_ref().map(|socket| format!(" on {} or", socket.display())).unwrap_or_default()
     )]
     Silent { socket: Option<PathBuf>, listen: SocketAddr },
+    #[error("there is a socket of the service at {}, which this user may not use", socket.display())]
+    Socket {
+        socket: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("no service runs, and its work cannot be done here")]
     Offline(#[source] anyhow::Error),
 }
@@ -177,12 +262,24 @@ pub async fn connect(
     if let Some(connection) = running(place, clock).await? {
         return Ok(connection);
     }
+    // Whoever may not use the socket mostly may not read the store either, and would be told only that.
+    if let Some(socket) = &place.socket
+        && let Some(source) = forbidden(socket).await
+    {
+        return Err(ConnectError::Socket { socket: socket.clone(), source });
+    }
     let transport = offline().await.map_err(|error| match error.is::<StoreInUse>() {
         true => ConnectError::Silent { socket: place.socket.clone(), listen: place.listen },
         false => ConnectError::Offline(error),
     })?;
     let client = Client::new(transport, localhost(), None, clock.clone());
     Ok(Connection { client, via: Via::Offline })
+}
+
+/// Why this user may not use the socket, if that is so.
+async fn forbidden(socket: &Path) -> Option<std::io::Error> {
+    let tried = tokio::time::timeout(KNOCK, tokio::net::UnixStream::connect(socket)).await.ok()?;
+    tried.err().filter(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// The service that runs, if one does.

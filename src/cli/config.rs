@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::client::Place;
 use super::exit::{Exit, Failure};
+use super::hint;
 use super::screen::{Output, Paint, printable};
 use super::simulate::Effect;
 use super::{Cli, Screen, Session, understood};
@@ -103,7 +104,7 @@ pub fn run(command: &Command, cli: &Cli, mut screen: Screen) -> Result<Exit, Fai
             Ok(if loaded.is_ok() { Exit::Done } else { Exit::Usage })
         }
         Command::Print { output } => {
-            let config = loaded.map_err(refused)?;
+            let config = loaded.map_err(|errors| refused(cli, errors))?;
             match output.is_json() {
                 true => screen.print_json(&config.to_json())?,
                 false => screen.print(&config.print())?,
@@ -120,12 +121,13 @@ pub fn read(cli: &Cli) -> Result<Config, ConfigErrors> {
     Config::load(cli.config.as_deref(), std::env::vars_os(), &flags)
 }
 
-fn refused(errors: ConfigErrors) -> Failure {
+fn refused(cli: &Cli, errors: ConfigErrors) -> Failure {
     Failure::usage(format!("the configuration cannot be used\n{errors}"))
+        .with_hint(hint::of_configuration(cli.config.as_deref()))
 }
 
 pub fn load(cli: &Cli) -> Result<Config, Failure> {
-    read(cli).map_err(refused)
+    read(cli).map_err(|errors| refused(cli, errors))
 }
 
 /// Where the service of this configuration is to be found.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::client::{ClientError, ConnectError};
+use super::hint;
 use crate::app::Foreign;
 
 /// What the caller of a command can tell from its exit code. The numbers are a contract.
@@ -48,12 +49,19 @@ pub fn exit_of(code: &str) -> Exit {
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
+    /// In one line, with its causes; only a configuration has a line for each mistake.
     pub message: String,
+    /// What to do about it, see [`hint`].
+    pub hint: Option<String>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    pub fn with_hint(self, hint: Option<impl Into<String>>) -> Self {
+        Self { hint: hint.map(Into::into), ..self }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
@@ -70,7 +78,7 @@ impl fmt::Display for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let exit = if error.is::<Foreign>() { Exit::Usage } else { Exit::Failed };
-        Self::new(exit, format!("{error:#}"))
+        Self::new(exit, format!("{error:#}")).with_hint(hint::of_causes(&error))
     }
 }
 
@@ -87,19 +95,21 @@ impl From<ClientError> for Failure {
             ClientError::NoAnswer(_) => Exit::Unreachable,
             ClientError::Malformed(_) => Exit::Failed,
         };
-        Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
+        let hint = hint::of_answer(&error);
+        Self::new(exit, format!("{:#}", anyhow::Error::from(error))).with_hint(hint)
     }
 }
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let exit = match &error {
-            ConnectError::Token { .. } => Exit::Credentials,
+            ConnectError::Token { .. } | ConnectError::Socket { .. } => Exit::Credentials,
             ConnectError::Silent { .. } => Exit::Unreachable,
             ConnectError::Offline(_) => Exit::Failed,
             ConnectError::SetUp(_) => Exit::Failed,
         };
-        Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
+        let hint = hint::of_connection(&error);
+        Self::new(exit, format!("{:#}", anyhow::Error::from(error))).with_hint(hint)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::plan::Plan;
-use super::screen::{Output, Screen, lines, printable, shown};
+use super::screen::{Column, Output, Screen, printable, shown};
 use super::when::{self, Since};
 use super::{Session, held, history, part, queue};
 use crate::domain::case::{Case, HeldItem, Restraint};
@@ -233,7 +233,13 @@ fn known(values: &[Known], screen: &Screen) -> String {
     if values.is_empty() {
         return "  nothing was written to this user\n".to_owned();
     }
-    let mut table = screen.table(&["attribute", "value", "since", "entry", ""]);
+    let mut table = screen.table(&[
+        Column::word("attribute"),
+        Column::text("value"),
+        Column::word("since").spare(3),
+        Column::word("entry").spare(1),
+        Column::text("").spare(2),
+    ]);
     for Known { attribute, value, since, entry, certain } in values {
         let remark = match (certain, since) {
             (true, _) => "",
@@ -244,7 +250,7 @@ fn known(values: &[Known], screen: &Screen) -> String {
         let value = shown(value.as_ref());
         table.add_row([printable(attribute), value, since, entry.to_string(), remark.to_owned()]);
     }
-    lines(&table)
+    table.lines()
 }
 
 /// Whatever is known of the source, one property a line.
@@ -285,7 +291,14 @@ fn roles(roles: Vec<Role>, screen: &Screen) -> String {
     if roles.is_empty() {
         return "  none in the table\n".to_owned();
     }
-    let mut table = screen.table(&["role", "group", "given", "held", "code", ""]);
+    let mut table = screen.table(&[
+        Column::text("role"),
+        Column::word("group").spare(3),
+        Column::word("given"),
+        Column::word("held"),
+        Column::word("code").spare(1),
+        Column::text("").spare(2),
+    ]);
     for role in roles {
         let yes = |flag| if flag { "yes" } else { "no" };
         let group = role.group.as_deref().unwrap_or("-");
@@ -300,7 +313,7 @@ fn roles(roles: Vec<Role>, screen: &Screen) -> String {
             sentence,
         ]);
     }
-    lines(&table)
+    table.lines()
 }
 
 /// What a row comes to, by its code.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::confirm::confirm;
 use super::exit::{Exit, Failure};
 use super::order::{By, by, ids_of};
-use super::screen::{Output, Screen, called, count, lines, number, printable, shown};
+use super::screen::{Column, Output, Screen, called, count, number, printable, shown};
 use super::when::{self, Until, duration};
 use super::{Session, part, understood};
 use crate::domain::case::{Approval, Case, Forbidden, HeldItem, Preapproval, Restraint};
@@ -386,7 +386,15 @@ fn remedy(code: &str) -> &'static str {
 }
 
 fn preapprovals(known: &[Preapproval], now: Timestamp, screen: &Screen) -> String {
-    let mut table = screen.table(&["id", "group", "users", "used", "of", "ends", "by"]);
+    let mut table = screen.table(&[
+        Column::word("id"),
+        Column::word("group").spare(1),
+        Column::word("users").spare(2),
+        Column::word("used"),
+        Column::word("of"),
+        Column::word("ends"),
+        Column::text("by").spare(3),
+    ]);
     for one in known {
         table.add_row([
             one.id.to_string().into(),
@@ -398,7 +406,7 @@ fn preapprovals(known: &[Preapproval], now: Timestamp, screen: &Screen) -> Strin
             printable(&one.by).into(),
         ]);
     }
-    lines(&table)
+    table.lines()
 }
 
 async fn show(user: &str, output: Output, session: &mut Session) -> Result<Exit, Failure> {

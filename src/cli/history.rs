@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Session;
 use super::exit::{Exit, Failure};
 use super::order::id_of;
-use super::screen::{Output, Paint, Screen, count, lines, number, printable};
+use super::screen::{Column, Output, Paint, Screen, count, number, printable};
 use super::when::{self, Since};
 use crate::domain::queue::{Change, Remark, Write, WriteResult};
 
@@ -171,7 +171,14 @@ pub fn remarked(remarks: &[Remark], screen: &Screen) -> String {
     if remarks.is_empty() {
         return "No remarks.\n".to_owned();
     }
-    let mut table = screen.table(&["at", "user", "what", "by", "order", ""]);
+    let mut table = screen.table(&[
+        Column::word("at").spare(4),
+        Column::word("user"),
+        Column::word("what").spare(3),
+        Column::text("by").spare(2),
+        Column::word("order").spare(1),
+        Column::text(""),
+    ]);
     for remark in remarks {
         let text = |text: &Option<String>| printable(text.as_deref().unwrap_or("-"));
         table.add_row([
@@ -183,7 +190,7 @@ pub fn remarked(remarks: &[Remark], screen: &Screen) -> String {
             printable(&remark.words),
         ]);
     }
-    lines(&table)
+    table.lines()
 }
 
 /// So much of a plan's hash tells it from others; the JSON has all of it.
@@ -194,11 +201,20 @@ pub fn rendered(writes: &[Write], users: bool, screen: &Screen) -> String {
     if writes.is_empty() {
         return "No writes.\n".to_owned();
     }
-    let mut headings = vec!["at", "user", "operation", "result", "reason", "lag", "plan", "changes"];
+    let mut columns = vec![
+        Column::word("at").spare(4),
+        Column::word("user"),
+        Column::word("operation").spare(5),
+        Column::text("result"),
+        Column::word("reason").spare(3),
+        Column::word("lag").spare(2),
+        Column::word("plan").spare(1),
+        Column::text("changes"),
+    ];
     if !users {
-        headings.remove(1);
+        columns.remove(1);
     }
-    let mut table = screen.table(&headings);
+    let mut table = screen.table(&columns);
     for write in writes {
         let mut changes: Vec<String> = write.changes.iter().map(|change| changed(change, write)).collect();
         changes
@@ -219,7 +235,7 @@ pub fn rendered(writes: &[Write], users: bool, screen: &Screen) -> String {
         ]);
         table.add_row(row);
     }
-    lines(&table)
+    table.lines()
 }
 
 fn side(value: &Option<crate::domain::user::Value>) -> String {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::screen::{Output, Paint, Screen, count, lines, printable};
+use super::screen::{Column, Output, Paint, Screen, count, printable};
 use super::{Cli, Session, config, understood};
 use crate::domain::rules::{Owner, Rules, Side};
 use crate::domain::user::Attribute;
@@ -95,7 +95,13 @@ fn as_json(rules: &Rules) -> Value {
 }
 
 fn rendered(rules: &Rules, screen: &Screen) -> String {
-    let mut attributes = screen.table(&["attribute", "from", "owner", "tie", "create only"]);
+    let mut attributes = screen.table(&[
+        Column::word("attribute"),
+        Column::text("from"),
+        Column::word("owner"),
+        Column::word("tie").spare(2),
+        Column::word("create only").spare(1),
+    ]);
     for (attribute, rule) in &rules.attributes {
         let owner = match rule.owner {
             Owner::Entra => "entra",
@@ -114,24 +120,28 @@ fn rendered(rules: &Rules, screen: &Screen) -> String {
         attributes.add_row([attribute.name(), &from, owner, tie, create_only]);
     }
     let heading = |text| screen.paint.heading(text);
-    let mut text = format!("{}\n{}", heading("Attributes"), lines(&attributes));
+    let mut text = format!("{}\n{}", heading("Attributes"), attributes.lines());
     let mut rows: Vec<_> = rules.roles.rows().iter().collect();
     if rows.is_empty() {
         return text + "\nNo role is given by a group.\n";
     }
-    let mut by_group = screen.table(&["members of", "have role", "privileged"]);
+    let mut by_group = screen.table(&[
+        Column::word("members of"),
+        Column::text("have role"),
+        Column::word("privileged").spare(1),
+    ]);
     rows.sort_by_key(|row| row.group);
     for row in &rows {
         let privileged = if row.privileged { "yes" } else { "no" };
         by_group.add_row([row.group.to_string().as_str(), &printable(&row.role), privileged]);
     }
-    let mut by_role = screen.table(&["role", "needs group"]);
+    let mut by_role = screen.table(&[Column::text("role"), Column::word("needs group")]);
     rows.sort_by(|a, b| a.role.cmp(&b.role));
     for row in rows {
         by_role.add_row([printable(&row.role), row.group.to_string()]);
     }
-    text += &format!("\n{}\n{}", heading("From group to role"), lines(&by_group));
-    text += &format!("\n{}\n{}", heading("From role to group"), lines(&by_role));
+    text += &format!("\n{}\n{}", heading("From group to role"), by_group.lines());
+    text += &format!("\n{}\n{}", heading("From role to group"), by_role.lines());
     if !rules.gives_roles() {
         text += "attributes.roles.owner is \"cxone\": roles are neither given nor taken.\n";
     }
@@ -185,7 +195,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::cli::screen::testing::screen;
+    use crate::cli::screen::testing::{fits, screen};
     use crate::config::Config;
 
     #[test]
@@ -223,6 +233,9 @@ mod tests {
             Supervisor  11111111-2222-4333-8444-555566667777
         "#]]
         .assert_eq(&rendered(&config.rules, &screen(false, "").0));
+        fits(&["11111111-2222-4333-8444-555566667777", "phoneNumbers"], |screen| {
+            rendered(&config.rules, screen)
+        });
         let table = as_json(&config.rules);
         assert_eq!(table["roles"][1]["role"], "Supervisor");
         assert_eq!(table["attributes"][0]["attribute"], "userName");

@@ -8,6 +8,8 @@ mod screen;
 mod client;
 mod confirm;
 mod exit;
+mod follow;
+mod hint;
 mod order;
 mod when;
 
@@ -24,6 +26,7 @@ mod healthcheck;
 mod held;
 mod history;
 mod init;
+mod man;
 mod mapping;
 mod offline;
 mod plan;
@@ -122,6 +125,7 @@ Examples:
     Config(config::Command),
     Healthcheck(healthcheck::Args),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What every command that talks to the service works with.
@@ -142,6 +146,9 @@ pub fn parse() -> Cli {
 pub async fn run(cli: Cli) -> Exit {
     dispatch(cli).await.unwrap_or_else(|failure| {
         complain(&failure.message);
+        if let Some(hint) = &failure.hint {
+            Screen::standard().note(&format!("hint: {}", screen::printable(hint)));
+        }
         failure.exit
     })
 }
@@ -161,6 +168,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(args, &cli, screen),
         Command::Doctor(args) => doctor::run(args, &cli, screen).await,
         Command::Completions(args) => completions::run(args, screen),
+        Command::Man(args) => man::run(args, screen),
         Command::Mapping(mapping::Command::Table { output }) => mapping::table(*output, &cli, screen),
         Command::Mapping(mapping::Command::Lint { output }) => {
             mapping::lint(*output, &mut session(&cli, screen).await?).await

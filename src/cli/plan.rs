@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::drift::pages;
 use super::exit::{Exit, Failure};
-use super::screen::{Output, Paint, Screen, count, lines, printable, shown};
+use super::screen::{Column, Output, Paint, Screen, count, printable, shown};
 use super::when;
 use super::{Session, part};
 use crate::domain::case::{HeldItem, Work};
@@ -93,10 +93,12 @@ async fn ask(args: &Args, session: &Session) -> Result<Value, Failure> {
     }
     let spinner = session.screen.spinner("looking at everybody");
     if args.all {
-        return Ok(session.client.post(&["plan"], json!({"all": true})).await?);
+        let request = json!({"all": true});
+        return Ok(session.client.post_told(&["plan"], request, |told| spinner.follow(told)).await?);
     }
     if let Some(group) = args.group {
-        return Ok(session.client.post(&["plan"], json!({"group": group})).await?);
+        let request = json!({"group": group});
+        return Ok(session.client.post_told(&["plan"], request, |told| spinner.follow(told)).await?);
     }
     let (mut plans, mut guard): (Vec<Value>, Option<Guard>) = (Vec::new(), None);
     for users in args.users.chunks(AT_ONCE) {
@@ -327,14 +329,14 @@ impl Plan {
             return String::new();
         }
         let mut table = screen.table(&[
-            "attribute",
-            "in entra",
-            "in cxone",
-            "last in entra",
-            "last in cxone",
-            "owner",
-            "decision",
-            "reason",
+            Column::word("attribute"),
+            Column::text("in entra"),
+            Column::text("in cxone"),
+            Column::text("last in entra").spare(1),
+            Column::text("last in cxone").spare(2),
+            Column::word("owner").spare(3),
+            Column::word("decision"),
+            Column::word("reason").spare(4),
         ]);
         for one in &self.attributes {
             let last = one.baseline.as_ref();
@@ -349,7 +351,7 @@ impl Plan {
                 printable(&one.reason),
             ]);
         }
-        lines(&table)
+        table.lines()
     }
 }
 

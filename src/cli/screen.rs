@@ -1,13 +1,18 @@
 //! What a command shows: results on standard output, everything else on standard error.
 
+mod columns;
+mod progress;
+
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Style};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use comfy_table::{Cell, CellAlignment, Table};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::Value;
+
+pub use columns::Column;
+use columns::Grid;
+pub use progress::Spinner;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -70,6 +75,15 @@ impl Screen {
         }
     }
 
+    /// Prints a piece of a result as it is. `false`: nobody reads any more.
+    pub fn print_piece(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        match self.out.write_all(bytes).and_then(|()| self.out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn print_json(&mut self, value: &Value) -> io::Result<()> {
         self.print(&serde_json::to_string_pretty(value).expect("a JSON value can be written"))
     }
@@ -111,22 +125,12 @@ impl Screen {
 
     /// Shows on a terminal that something is under way, until it is dropped.
     pub fn spinner(&self, message: &str) -> Spinner {
-        if !self.interactive {
-            return Spinner(ProgressBar::hidden());
-        }
-        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("a valid template");
-        let bar = ProgressBar::new_spinner().with_style(style).with_message(message.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Spinner(bar)
+        Spinner::new(message, self.interactive)
     }
 
-    /// An empty table with these headings, as wide as the terminal allows.
-    pub fn table(&self, headings: &[&str]) -> Table {
-        let mut table = table(headings);
-        if let Some(width) = self.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        table
+    /// An empty table with these columns, as wide as the terminal allows.
+    pub fn table(&self, columns: &[Column]) -> Grid {
+        Grid::new(columns, self.width)
     }
 }
 
@@ -148,35 +152,6 @@ impl Drop for Unseen {
     fn drop(&mut self) {
         tcsetattr(io::stdin(), OptionalActions::Now, &self.0).ok();
     }
-}
-
-/// See [`Screen::spinner`].
-pub struct Spinner(ProgressBar);
-
-impl Spinner {
-    pub fn say(&self, message: &str) {
-        self.0.set_message(message.to_owned());
-    }
-}
-
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-fn table(headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(headings.iter().map(|heading| Cell::new(heading.to_uppercase())));
-    table
-}
-
-/// `table` as text, without the blanks the last column leaves.
-pub fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
 }
 
 /// A cell for a number.
@@ -291,6 +266,20 @@ pub mod testing {
             width: None,
         };
         (screen, out, notes)
+    }
+
+    /// What is drawn fits terminals of 80 and of 60 columns, and these ids are whole in it. Lines that do
+    /// not belong to a table, and begin with two blanks, are the terminal's to wrap.
+    pub fn fits(ids: &[&str], draw: impl Fn(&Screen) -> String) {
+        for columns in [80, 60] {
+            let text = draw(&Screen { width: Some(columns), ..screen(false, "").0 });
+            let drawn = text.lines().filter(|line| !line.starts_with("  "));
+            let too_wide: Vec<_> = drawn.filter(|line| line.chars().count() > columns.into()).collect();
+            assert_eq!(too_wide, [""; 0], "{columns} columns:\n{text}");
+            for id in ids {
+                assert!(text.contains(id), "{columns} columns, without {id}:\n{text}");
+            }
+        }
     }
 
     /// A screen on which nobody reads any more.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::screen::{Output, Screen, lines, printable};
+use super::screen::{Column, Output, Screen, printable};
 use super::{Session, when};
 use crate::domain::subscription::Subscription;
 
@@ -90,7 +90,13 @@ pub fn rendered(answer: &Value, now: Timestamp, screen: &Screen) -> Result<Strin
     if subscriptions.is_empty() {
         return Ok("No subscriptions. Make them with: cxone-sync subscribe\n".to_owned());
     }
-    let mut table = screen.table(&["resource", "id", "expires", "renewed", "notifies"]);
+    let mut table = screen.table(&[
+        Column::word("resource"),
+        Column::word("id"),
+        Column::word("expires"),
+        Column::word("renewed").spare(1),
+        Column::text("notifies").spare(2),
+    ]);
     for subscription in subscriptions {
         table.add_row([
             subscription.resource.to_string(),
@@ -100,7 +106,7 @@ pub fn rendered(answer: &Value, now: Timestamp, screen: &Screen) -> Result<Strin
             printable(&subscription.notification_url),
         ]);
     }
-    Ok(lines(&table))
+    Ok(table.lines())
 }
 
 #[cfg(test)]
@@ -108,7 +114,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::cli::screen::testing::screen;
+    use crate::cli::screen::testing::{fits, screen};
 
     #[test]
     fn the_list_shows_what_is_left_of_each_life() {
@@ -128,5 +134,16 @@ mod tests {
         let none = rendered(&json!({"subscriptions": []}), now, &screen(false, "").0).unwrap();
         assert!(none.contains("cxone-sync subscribe"), "{none}");
         assert!(rendered(&json!({}), now, &screen(false, "").0).is_err());
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_no_id_is_broken() {
+        const ID: &str = "7f105c7d-1111-4222-8333-444455556666";
+        let answer = json!({"subscriptions": [
+            {"id": ID, "resource": "groups", "notification_url": "https://sync.contact-centre.example.com/notifications",
+             "expires_at": "2026-12-20T10:00:00Z", "renewed_at": "2026-11-23T07:00:00Z"},
+        ]});
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        fits(&[ID, "in 27d"], |screen| rendered(&answer, now, screen).unwrap());
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::Via;
 use super::exit::{Exit, Failure};
+use super::follow::Drain;
 use super::screen::{Output, printable};
 use super::when::{self, duration};
 use super::{Session, part};
@@ -20,14 +21,23 @@ Examples:
   cxone-sync sync all")]
 pub enum Command {
     User(UserArgs),
-    /// Compare everybody: a delta round from the beginning, as every full_compare_interval
-    #[command(after_help = "\
+    All(AllArgs),
+}
+
+/// Compare everybody: a delta round from the beginning, as every full_compare_interval
+///
+/// With --wait, follows it until everybody has been looked at. Exit codes then: 0 done, 3 more users
+/// are parked than before, 4 more are held, 1 when it took longer than --timeout (it goes on).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
 Examples:
-  cxone-sync sync all")]
-    All {
-        #[command(flatten)]
-        output: Output,
-    },
+  cxone-sync sync all
+  cxone-sync sync all --wait --timeout 2h")]
+pub struct AllArgs {
+    #[command(flatten)]
+    drain: Drain,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Mark one user, whatever the queue thinks of them
@@ -56,16 +66,29 @@ pub struct UserArgs {
 pub async fn run(command: &Command, session: &mut Session) -> Result<Exit, Failure> {
     match command {
         Command::User(args) => user(args, session).await,
-        Command::All { output } => {
-            let answer = session.client.post(&["sync"], json!({"all": true})).await?;
-            match output.is_json() {
-                true => session.screen.print_json(&answer)?,
-                false => session.screen.print("A full compare is due now.")?,
-            }
-            remind(session);
-            Ok(Exit::Done)
-        }
+        Command::All(args) => all(args, session).await,
     }
+}
+
+async fn all(args: &AllArgs, session: &mut Session) -> Result<Exit, Failure> {
+    let before = args.drain.before(session).await?;
+    let mut answer = session.client.post(&["sync"], json!({"all": true})).await?;
+    let Some(before) = before else {
+        match args.output.is_json() {
+            true => session.screen.print_json(&answer)?,
+            false => session.screen.print("A full compare is due now.")?,
+        }
+        remind(session);
+        return Ok(Exit::Done);
+    };
+    let asked_at = part(&answer, "at")?;
+    let (exit, words, queue) = args.drain.until_done(&before, Some(asked_at), session).await?;
+    answer["queue"] = queue;
+    match args.output.is_json() {
+        true => session.screen.print_json(&answer)?,
+        false => session.screen.print(&words)?,
+    }
+    Ok(exit)
 }
 
 async fn user(args: &UserArgs, session: &mut Session) -> Result<Exit, Failure> {

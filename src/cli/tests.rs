@@ -50,6 +50,10 @@ fn every_command_is_understood() {
         "sync user ana@example.com",
         "sync user $ID --wait --timeout 5m",
         "sync all",
+        "sync all --wait --timeout 2h",
+        "queue replay --all --yes --wait",
+        "man",
+        "man pages",
         "plan $ID ana@example.com",
         "plan --all --out plan.json --detailed-exitcode",
         "adopt",
@@ -149,6 +153,7 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "demo --users 0",
         "demo --simulators --keep",
         "completions tcsh",
+        "sync all --timeout 5m",
         "serve -o json",
     ] {
         let line = line.replace("$ID", ID);

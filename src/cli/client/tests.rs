@@ -177,8 +177,57 @@ async fn a_store_in_use_by_a_silent_service_is_said_plainly() {
     host.place.listen = "127.0.0.1:1".parse().unwrap();
     let locked = async || Err(anyhow::anyhow!("locked").context(StoreInUse).context("cannot open"));
     let error = connect(&host.place, &clock(), locked).await.unwrap_err();
-    expect!["the store is in use, so a service seems to run, but it does not answer on /run/sync.sock or on 127.0.0.1:1: is this the configuration it was started with, and the same host or container?"].assert_eq(&error.to_string());
+    expect!["the store is in use, so a service seems to run, but it does not answer on /run/sync.sock or on 127.0.0.1:1"].assert_eq(&error.to_string());
     let damaged = async || Err(anyhow::anyhow!("the store is damaged"));
     let error = connect(&host.place, &clock(), damaged).await.unwrap_err();
     assert!(matches!(error, ConnectError::Offline(_)), "{error}");
+}
+
+/// What is told, and how it ends, of an answer in these lines.
+async fn told(lines: &'static str) -> (Vec<u64>, Result<Value, ClientError>) {
+    let client = client(move |request| {
+        assert_eq!(request.headers["accept"], LINES);
+        let mut answer = text(200, lines);
+        answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
+        answer
+    });
+    let mut heard = Vec::new();
+    let answer = client.post_told(&["plan"], json!({}), |told| heard.push(told.done)).await;
+    (heard, answer)
+}
+
+#[tokio::test]
+async fn how_far_it_has_come_is_told_until_the_answer() {
+    let line = |done: u64| format!("{{\"progress\":{{\"doing\":\"looking\",\"done\":{done},\"of\":9}}}}\n");
+    let begin: &'static str = (line(0) + &line(7)).leak();
+    let (heard, answer) = told(format!("{begin}{{\"answer\":[1]}}\n").leak()).await;
+    assert_eq!((heard, answer.unwrap()), (vec![0, 7], json!([1])));
+    let error = "{\"error\":{\"code\":\"credentials\",\"message\":\"expired\"},\"status\":502}\n";
+    let (heard, answer) = told(format!("{begin}{error}").leak()).await;
+    assert_eq!(heard, [0, 7]);
+    let error = answer.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Refused { code, status, .. } if code == "credentials" && *status == 502)
+    );
+    for broken in ["", "{\"answer\":[1]}", "<html>\n", "{}\n"] {
+        let (_, answer) = told(format!("{begin}{broken}").leak()).await;
+        assert!(matches!(answer, Err(ClientError::Malformed(_))), "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_knows_no_lines_is_understood_too() {
+    let client = client(|_| answer(200, json!({"plans": []})));
+    let answer = client.post_told(&["plan"], json!({}), |_| panic!("nothing is told")).await.unwrap();
+    assert_eq!(answer, json!({"plans": []}));
+}
+
+#[tokio::test]
+async fn what_is_fetched_is_a_success_or_an_error() {
+    let refused = json!({"error": {"code": "no_room", "message": "make room"}});
+    let error = client(move |_| answer(507, refused.clone())).fetch(Method::POST, &["backup"], None).await;
+    assert!(matches!(error, Err(ClientError::Refused { code, .. }) if code == "no_room"));
+    let mut answer = client(|_| text(200, "bytes")).fetch(Method::GET, &["export"], None).await.unwrap();
+    assert_eq!(answer.piece().await.unwrap().unwrap(), "bytes");
+    assert_eq!(answer.piece().await.unwrap(), None);
 }

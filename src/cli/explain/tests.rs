@@ -2,7 +2,7 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::*;
-use crate::cli::screen::testing::screen;
+use crate::cli::screen::testing::{fits, screen};
 
 #[test]
 fn every_step_has_its_section() {
@@ -171,4 +171,16 @@ fn the_history_answers_for_an_earlier_time() {
         No remarks.
     "#]]
     .assert_eq(&then(&answer, &screen(false, "").0).unwrap());
+}
+
+#[test]
+fn on_a_narrow_terminal_the_tables_still_fit() {
+    let role = json!({"role": "A role with a rather long name", "group": "00000000-0000-4000-9000-000000000001",
+                      "given": true, "held": false, "code": "to_be_given", "owner": "cxone"});
+    let roles = || vec![serde_json::from_value(role.clone()).unwrap()];
+    fits(&["yes"], |screen| super::roles(roles(), screen));
+    let value = json!({"attribute": "phoneNumbers", "value": "a long value, and then some more of it",
+                       "since": "2026-11-19T08:00:00Z", "entry": 7, "certain": false, "from": "written"});
+    let values: Vec<Known> = vec![serde_json::from_value(value).unwrap()];
+    fits(&["phoneNumbers"], |screen| known(&values, screen));
 }

@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::*;
 use crate::cli::client::Via;
 use crate::cli::client::testing::{client, json as answer};
-use crate::cli::screen::testing::screen;
+use crate::cli::screen::testing::{fits, screen};
 use crate::clock::Clock;
 
 fn user(n: u32) -> String {
@@ -180,4 +180,11 @@ async fn off_a_terminal_the_set_must_be_named() {
     let (exit, sent, _) = approve(set("5f2c"), true, false, "").await;
     assert_eq!((exit, &sent[0]["set"]), (Exit::Done, &json!("5f2c")));
     assert_eq!(approve(set("stale"), true, false, "").await.0, Exit::Held);
+}
+
+#[test]
+fn on_a_narrow_terminal_an_announcement_can_still_be_ended() {
+    let now = "2026-11-23T10:00:00Z".parse().unwrap();
+    let known: Vec<Preapproval> = part(&everything(), "preapprovals").unwrap();
+    fits(&["00000000-0000-4000-8000-000000000006"], |screen| preapprovals(&known, now, screen));
 }

@@ -2,7 +2,7 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::*;
-use crate::cli::screen::testing::screen;
+use crate::cli::screen::testing::{fits, screen};
 
 #[test]
 fn a_write_is_shown_with_why_by_whom_and_what_became_of_it() {
@@ -55,4 +55,24 @@ fn remarks_tell_who_said_what() {
         2026-11-23T10:00:00Z  -                                     preapproved  ana (socket)  -         up to 40
         2026-11-23T09:00:00Z  3f0c2a9e-1111-4222-8333-444455556666  skipped      -             019ab0a2  apply: moved
     "#]].assert_eq(&remarked(&remarks, &screen(false, "").0));
+}
+
+#[test]
+fn on_a_narrow_terminal_no_id_is_broken() {
+    const ID: &str = "3f0c2a9e-1111-4222-8333-444455556666";
+    let writes = json!([
+        {"number": 9, "at": "2026-11-23T10:00:00Z", "user": ID, "scim_id": "11f0", "operation": "reactivate",
+         "changes": [{"attribute": "displayName", "before": "Ana Maria Martin", "after": "Ana Maria Silva"}],
+         "why": {"displayName": "reverted"}, "reason": "notification", "evidence": null, "plan": "5f2c00112233",
+         "desired": "aa", "result": {"result": "refused", "error": "400 invalidValue: no such place"}, "lag_ms": 250},
+    ]);
+    let writes: Vec<Write> = serde_json::from_value(writes).unwrap();
+    fits(&[ID, "refused"], |screen| rendered(&writes, true, screen));
+    fits(&["displayName:"], |screen| rendered(&writes, false, screen));
+    let remarks = json!([
+        {"at": "2026-11-23T10:00:00Z", "user": ID, "code": "drift_accepted", "words": "displayName",
+         "by": "ana (socket)", "batch": "01a20846-fe00-7000-8000-000000000000"},
+    ]);
+    let remarks: Vec<Remark> = serde_json::from_value(remarks).unwrap();
+    fits(&[ID], |screen| remarked(&remarks, screen));
 }

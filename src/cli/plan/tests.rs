@@ -3,7 +3,7 @@ use expect_test::expect;
 use super::*;
 use crate::cli::client::Via;
 use crate::cli::client::testing::{client, json as answer};
-use crate::cli::screen::testing::screen;
+use crate::cli::screen::testing::{fits, screen};
 use crate::clock::Clock;
 
 fn plans() -> Vec<Value> {
@@ -191,4 +191,16 @@ async fn what_was_observed_is_read_to_its_last_page() {
     assert_eq!(run(&args, &mut session).await.unwrap(), Exit::Done);
     assert!(printed.text().contains("observed at 2026-11-23T09:00:00Z"), "{}", printed.text());
     assert!(printed.text().ends_with("2 users: 2 to deactivate\n"), "{}", printed.text());
+}
+
+#[test]
+fn on_a_narrow_terminal_the_attributes_still_fit() {
+    let mut plan = plans().swap_remove(0);
+    plan["attributes"] = json!([{
+        "attribute": "phoneNumbers", "source": "Ana Maria of the Silva family", "target": "Ana Maria Martin",
+        "baseline": {"source": "Ana Maria of the Martins", "target": "Ana Maria Martin"}, "owner": "entra",
+        "decision": "write_back", "reason": "written_too_often",
+    }]);
+    let plan = read(&[plan]).remove(0);
+    fits(&["phoneNumbers", "write_back"], |screen| plan.attributes(screen));
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::{Output, Screen, count, lines, number, printable};
+use crate::cli::screen::{Column, Output, Screen, count, number, printable};
 use crate::cli::{Session, history, part, understood, when};
 use crate::domain::link::Link;
 use crate::domain::queue::{Chore, ChoreEntry, Job, State};
@@ -99,7 +99,15 @@ fn listed(jobs: &[Job], now: Timestamp, screen: &Screen) -> String {
     if jobs.is_empty() {
         return "No jobs.\n".to_owned();
     }
-    let mut table = screen.table(&["user", "state", "reason", "news", "due", "attempts", "why"]);
+    let mut table = screen.table(&[
+        Column::word("user"),
+        Column::word("state"),
+        Column::word("reason").spare(4),
+        Column::word("news").spare(2),
+        Column::word("due").spare(3),
+        Column::word("attempts").spare(1),
+        Column::text("why"),
+    ]);
     for job in jobs {
         let due = match job.state {
             State::Due | State::Waiting => when::age(now, job.due_at),
@@ -115,7 +123,7 @@ fn listed(jobs: &[Job], now: Timestamp, screen: &Screen) -> String {
             why(job).into(),
         ]);
     }
-    lines(&table)
+    table.lines()
 }
 
 /// Why the job is not done: the reason code and the last words.
@@ -210,7 +218,7 @@ struct Stats {
 fn counted(answer: &Value, now: Timestamp, screen: &Screen) -> Result<String, Failure> {
     let stats: Stats = understood(answer)?;
     let oldest = Duration::try_from_secs_f64(stats.oldest_due_seconds).unwrap_or_default();
-    let mut table = screen.table(&["state", "jobs", ""]);
+    let mut table = screen.table(&[Column::word("state"), Column::word("jobs"), Column::text("")]);
     for (state, n, remark) in [
         (State::Due, stats.due, format!("the oldest for {}", when::rough(oldest))),
         (State::Waiting, stats.waiting, String::new()),
@@ -222,15 +230,20 @@ fn counted(answer: &Value, now: Timestamp, screen: &Screen) -> Result<String, Fa
         table.add_row([state.name().into(), number(n), remark.into()]);
     }
     if stats.chores.is_empty() {
-        return Ok(lines(&table));
+        return Ok(table.lines());
     }
-    let mut chores = screen.table(&["chore", "due", "attempts", "last error"]);
+    let mut chores = screen.table(&[
+        Column::word("chore"),
+        Column::word("due"),
+        Column::word("attempts").spare(1),
+        Column::text("last error").spare(2),
+    ]);
     for entry in &stats.chores {
         let due = if entry.running { "running".to_owned() } else { when::age(now, entry.due_at) };
         let error = printable(entry.last_error.as_deref().unwrap_or_default());
         chores.add_row([named(&entry.chore).into(), due.into(), number(entry.attempts), error.into()]);
     }
-    Ok(lines(&table) + "\n" + &lines(&chores))
+    Ok(table.lines() + "\n" + &chores.lines())
 }
 
 fn named(chore: &Chore) -> String {
@@ -239,7 +252,7 @@ fn named(chore: &Chore) -> String {
         Chore::FullCompare => "full compare".to_owned(),
         Chore::Group(group) => format!("read group {group}"),
         Chore::Subscriptions => "check subscriptions".to_owned(),
-        Chore::Renew(id) => format!("renew subscription {}", printable(id)),
+        Chore::Renew(id) => format!("renew {}", printable(id)),
         Chore::Prune => "prune".to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::confirm::confirm;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::Drain;
 use crate::cli::screen::{Output, count};
 use crate::cli::when::Since;
 use crate::cli::{Session, part};
@@ -15,12 +16,15 @@ use crate::domain::user::UserId;
 /// asking. Off a terminal nobody can be asked: with at least one user to mark, nothing is done
 /// without --yes, and the exit code is 2. Marking is harmless: a user who is right already is
 /// looked at and left alone.
+///
+/// With --wait, follows them until everything that is due has been done. Exit codes then: 0 done, 3
+/// more users are parked than before, 4 more are held, 1 when it took longer than --timeout.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cxone-sync queue replay --since 2h
   cxone-sync queue replay --user 3f0c2a9e-1111-4222-8333-444455556666
-  cxone-sync queue replay --parked --yes
+  cxone-sync queue replay --parked --yes --wait
   cxone-sync queue replay --all --dry-run")]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub struct Args {
@@ -42,6 +46,8 @@ pub struct Args {
     /// Go on without asking
     #[arg(long, short = 'y')]
     yes: bool,
+    #[command(flatten)]
+    drain: Drain,
     #[command(flatten)]
     output: Output,
 }
@@ -66,9 +72,16 @@ pub async fn run(args: &Args, session: &mut Session) -> Result<Exit, Failure> {
     if !confirm(n, &format!("marks {} again", count(n, "user")), args.yes, &mut session.screen)? {
         return told(args, session, &counted, "No user to mark.");
     }
-    let answer = session.client.post(&path, with(false)).await?;
+    let before = args.drain.before(session).await?;
+    let mut answer = session.client.post(&path, with(false)).await?;
     let n: u64 = part(&answer, "users")?;
-    told(args, session, &answer, &format!("Marked {}.", count(n, "user")))
+    let marked = format!("Marked {}.", count(n, "user"));
+    let Some(before) = before else { return told(args, session, &answer, &marked) };
+    let before = if args.parked { before.without_parked(n) } else { before };
+    let (exit, words, queue) = args.drain.until_done(&before, None, session).await?;
+    answer["queue"] = queue;
+    told(args, session, &answer, &format!("{marked}\n{words}"))?;
+    Ok(exit)
 }
 
 fn told(args: &Args, session: &mut Session, answer: &Value, words: &str) -> Result<Exit, Failure> {
@@ -116,7 +129,16 @@ mod tests {
     fn args(yes: bool) -> Args {
         let since = Some("2h".parse().unwrap());
         let output = Output::default();
-        Args { since, users: vec![], parked: false, all: false, dry_run: false, yes, output }
+        Args {
+            since,
+            users: vec![],
+            parked: false,
+            all: false,
+            dry_run: false,
+            yes,
+            drain: Drain::none(),
+            output,
+        }
     }
 
     fn request(dry_run: bool) -> Value {

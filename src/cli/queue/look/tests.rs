@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::cli::client::Via;
 use crate::cli::client::testing::{client, json as answer};
-use crate::cli::screen::testing::screen;
+use crate::cli::screen::testing::{fits, screen};
 use crate::clock::Clock;
 
 const NOW: &str = "2026-11-23T10:00:00Z";
@@ -143,4 +143,26 @@ async fn a_long_list_is_asked_for_in_pages() {
         limit=46&state=due&after=00000000-0000-4000-8000-000000000004
         limit=45&state=due&after=00000000-0000-4000-8000-000000000005"#]]
     .assert_eq(&asked.lock().unwrap().join("\n"));
+}
+
+#[test]
+fn on_a_narrow_terminal_no_id_is_broken() {
+    let mut parked = a_job(12, "parked");
+    parked["stopped"] = json!("attempts_used_up");
+    parked["last_error"] = json!("503 from CXone, and a great many words on why that may be so");
+    let jobs: Vec<Job> = understood(&json!([parked, a_job(2, "waiting")])).unwrap();
+    let now = NOW.parse().unwrap();
+    let ids = ["00000000-0000-4000-8000-000000000012", "00000000-0000-4000-8000-000000000002"];
+    fits(&ids, |screen| listed(&jobs, now, screen));
+    let chore = |chore: Value| {
+        json!({
+            "chore": chore, "due_at": NOW, "first_news_at": NOW, "attempts": 3, "generation": 1,
+            "running": false, "last_error": "Graph does not answer, and has not for quite a while now",
+        })
+    };
+    let stats = json!({
+        "due": 3, "waiting": 0, "running": 1, "parked": 2, "held": 1, "oldest_due_seconds": 3.5,
+        "chores": [chore(json!({"chore": "group", "of": ids[0]})), chore(json!({"chore": "renew", "of": ids[1]}))],
+    });
+    fits(&ids, |screen| counted(&stats, now, screen).unwrap());
 }
