@@ -32,6 +32,7 @@ use crate::worker::Worker;
 pub use assemble::Foreign;
 use configured::Configured;
 use supervisor::Supervisor;
+pub use token::{history_key_file, kept_history_key, token_file};
 
 /// How long what runs may take to finish once the end was asked for.
 const GRACE: Duration = Duration::from_secs(20);

@@ -18,6 +18,11 @@ pub fn token_file(store: &Path) -> PathBuf {
     store.with_file_name("admin-token")
 }
 
+/// Where the made key of the history is: beside the store too.
+pub fn history_key_file(store: &Path) -> PathBuf {
+    store.with_file_name("history-key")
+}
+
 /// The token in the file, made with mode 0600 if there is none.
 pub fn made_token(store: &Path, random: &Random) -> anyhow::Result<SecretString> {
     made(&token_file(store), "admin token", random)
@@ -32,10 +37,26 @@ pub fn history_key(
 ) -> anyhow::Result<ChainKey> {
     let secret = match configured {
         Some(secret) => secret.clone(),
-        None => made(&store.with_file_name("history-key"), "key of the history", random)?,
+        None => made(&history_key_file(store), "key of the history", random)?,
     };
-    // Of any length, so it is brought to that of a key.
-    Ok(ChainKey::new(Sha256::digest(secret.expose_secret().as_bytes()).into()))
+    Ok(sealing(&secret))
+}
+
+/// What seals the history, if there is such a key already: none is made.
+pub fn kept_history_key(configured: Option<&SecretString>, store: &Path) -> anyhow::Result<Option<ChainKey>> {
+    if let Some(secret) = configured {
+        return Ok(Some(sealing(secret)));
+    }
+    let file = history_key_file(store);
+    if !file.try_exists().with_context(|| format!("cannot look for {}", file.display()))? {
+        return Ok(None);
+    }
+    kept(&file, "key of the history").map(|secret| Some(sealing(&secret)))
+}
+
+/// Of any length, so it is brought to that of a key.
+fn sealing(secret: &SecretString) -> ChainKey {
+    ChainKey::new(Sha256::digest(secret.expose_secret().as_bytes()).into())
 }
 
 fn made(path: &Path, what: &str, random: &Random) -> anyhow::Result<SecretString> {
@@ -48,18 +69,21 @@ fn made(path: &Path, what: &str, random: &Random) -> anyhow::Result<SecretString
                 .with_context(|| format!("cannot write the {what} to {shown}"))?;
             Ok(secret.into())
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let secret = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the {what} in {shown}"))?;
-            let secret = secret.trim();
-            anyhow::ensure!(
-                !secret.is_empty(),
-                "the {what} in {shown} is empty: delete the file, and a new one is made"
-            );
-            Ok(secret.to_owned().into())
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => kept(path, what),
         Err(error) => Err(error).with_context(|| format!("cannot make the {what} {shown}")),
     }
+}
+
+fn kept(path: &Path, what: &str) -> anyhow::Result<SecretString> {
+    let shown = path.display();
+    let secret =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the {what} in {shown}"))?;
+    let secret = secret.trim();
+    anyhow::ensure!(
+        !secret.is_empty(),
+        "the {what} in {shown} is empty: delete the file, and a new one is made"
+    );
+    Ok(secret.to_owned().into())
 }
 
 #[cfg(test)]

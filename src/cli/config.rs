@@ -1,5 +1,7 @@
 //! `config`: whether the configuration is right, and what it comes to.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -9,6 +11,7 @@ use super::hint;
 use super::screen::{Output, Paint, printable};
 use super::simulate::Effect;
 use super::{Cli, Screen, Session, understood};
+use crate::app::{history_key_file, token_file};
 use crate::config::{self, Config, ConfigErrors};
 
 /// Check or show the configuration, or have the service read it again
@@ -130,13 +133,49 @@ pub fn load(cli: &Cli) -> Result<Config, Failure> {
     read(cli).map_err(|errors| refused(cli, errors))
 }
 
+/// Where the secrets are that belong to the store and are not in it. `None`: in the configuration.
+#[derive(Clone, Debug)]
+pub struct KeyFiles {
+    history_key: Option<PathBuf>,
+    admin_token: Option<PathBuf>,
+}
+
+impl KeyFiles {
+    pub fn of(config: &Config) -> Self {
+        let store = &config.store.path;
+        Self {
+            history_key: config.store.history_key.is_none().then(|| history_key_file(store)),
+            admin_token: config.service.admin_token.is_none().then(|| token_file(store)),
+        }
+    }
+
+    /// What they are for, and where.
+    pub fn shown(&self) -> Vec<String> {
+        let at = |file: &Option<PathBuf>, key: &str| match file {
+            Some(file) => format!("the file {}", file.display()),
+            None => format!("{key} of the configuration"),
+        };
+        vec![
+            format!(
+                "the key of the history, {}: keep it too, or a restored history cannot be verified",
+                at(&self.history_key, "store.history_key")
+            ),
+            format!(
+                "the admin token, {}: without it a new one is made",
+                at(&self.admin_token, "service.admin_token")
+            ),
+            "the configuration, with its secrets and the files it names".to_owned(),
+        ]
+    }
+}
+
 /// Where the service of this configuration is to be found.
 pub fn place(config: &Config) -> Place {
     Place {
         socket: config.service.private_socket.clone(),
         listen: config.service.private_listen,
         token: config.service.admin_token.clone(),
-        token_file: config.store.path.with_file_name("admin-token"),
+        token_file: token_file(&config.store.path),
     }
 }
 

@@ -15,6 +15,7 @@ mod when;
 
 mod adopt;
 mod apply;
+mod backup;
 mod completions;
 mod config;
 pub mod demo;
@@ -22,6 +23,7 @@ mod doctor;
 mod drift;
 mod events;
 mod explain;
+mod export;
 mod healthcheck;
 mod held;
 mod history;
@@ -31,6 +33,7 @@ mod mapping;
 mod offline;
 mod plan;
 mod queue;
+mod restore;
 mod serve;
 mod simulate;
 mod subscribe;
@@ -117,6 +120,9 @@ Examples:
     Simulate(simulate::Args),
     Explain(explain::Args),
     History(history::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
+    Export(export::Args),
     #[command(subcommand)]
     Mapping(mapping::Command),
     #[command(subcommand)]
@@ -169,6 +175,12 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(args, &cli, screen).await,
         Command::Completions(args) => completions::run(args, screen),
         Command::Man(args) => man::run(args, screen),
+        Command::Restore(args) => restore::run(args, &cli, screen).await,
+        Command::Backup(args) => {
+            let keys = config::KeyFiles::of(&config::load(&cli)?);
+            backup::run(args, &keys, &mut session(&cli, screen).await?).await
+        }
+        Command::Export(args) => export::run(args, &mut session(&cli, screen).await?).await,
         Command::Mapping(mapping::Command::Table { output }) => mapping::table(*output, &cli, screen),
         Command::Mapping(mapping::Command::Lint { output }) => {
             mapping::lint(*output, &mut session(&cli, screen).await?).await

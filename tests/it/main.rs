@@ -5,6 +5,7 @@ mod stage;
 
 mod adopt;
 mod alerts;
+mod backup;
 mod commands;
 mod coverage;
 mod dashboard;
