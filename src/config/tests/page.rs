@@ -30,8 +30,8 @@ cxone-sync config reload                 # have the running service read it agai
 ## Without a restart
 
 A running service exchanges the keys that say *at once* below. A file that is wrong changes nothing, and what has \
-changed in other keys is named as waiting for a restart. The files of TLS are read again when they change, and a \
-federated token for each use.
+changed in other keys is named as waiting for a restart. Files of credentials are followed without that: \
+[rotation.md](rotation.md).
 ";
 
 /// What a value must be, in a few words.
