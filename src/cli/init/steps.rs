@@ -2,53 +2,60 @@
 
 use super::{Grant, GraphCredential};
 
-/// The app roles of Microsoft Graph that are needed. Source: Microsoft Graph permissions reference.
-const USER_READ_ALL: &str = "df021288-bdef-4463-88db-98f22de89214";
-const GROUP_READ_ALL: &str = "5b567255-7703-4780-807c-7be8301ae99b";
-const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
+const REGISTRATION: &str = r#"
+  APP=$(az ad app create --display-name cxone-sync --sign-in-audience AzureADMyOrg --query appId -o tsv)
+  az ad sp create --id "$APP"
+"#;
 
-/// An app registration with User.Read.All and Group.Read.All, and no others.
+/// User.Read.All and Group.Read.All of Microsoft Graph. Source: Microsoft Graph permissions reference.
+const PERMISSIONS: &str = r#"
+  az ad app permission add --id "$APP" --api 00000003-0000-0000-c000-000000000000 \
+    --api-permissions df021288-bdef-4463-88db-98f22de89214=Role 5b567255-7703-4780-807c-7be8301ae99b=Role
+  az ad app permission admin-consent --id "$APP"
+"#;
+
+const MANAGED_IDENTITY: &str = r#"
+  IDENTITY=$(az identity show --resource-group contact-centre --name cxone-sync --query principalId -o tsv)
+  GRAPH=$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id -o tsv)
+  for ROLE in df021288-bdef-4463-88db-98f22de89214 5b567255-7703-4780-807c-7be8301ae99b; do
+    az rest --method POST --uri "https://graph.microsoft.com/v1.0/servicePrincipals/$IDENTITY/appRoleAssignments" \
+      --body "{\"principalId\":\"$IDENTITY\",\"resourceId\":\"$GRAPH\",\"appRoleId\":\"$ROLE\"}"
+  done
+"#;
+
+const SECRET: &str = r#"
+  az ad app credential reset --id "$APP" --years 1 --append --query password -o tsv > graph-secret
+"#;
+
+const CERTIFICATE: &str = r#"
+  openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=cxone-sync -keyout graph.key -out graph.crt
+  az ad app credential reset --id "$APP" --cert @graph.crt --append
+"#;
+
+const FEDERATED: &str = r#"
+  az ad app federated-credential create --id "$APP" --parameters '{"name":"cxone-sync",
+    "issuer":"https://oidc.example.com/","subject":"system:serviceaccount:cxone-sync:cxone-sync",
+    "audiences":["api://AzureADTokenExchange"]}'
+"#;
+
+/// User.Read.All and Group.Read.All for whom they are needed, and no others; then what proves it.
+/// `docs/entra.md` has the same lines.
 pub fn entra(credential: GraphCredential, client_id: Option<&str>) -> String {
-    if credential == GraphCredential::ManagedIdentity {
-        return format!(
-            "In Entra: permissions for the identity of the Azure host (no app registration, no secret):\n\n\
-             \x20 SP=<object id of the managed identity>\n\
-             \x20 GRAPH=$(az ad sp show --id {GRAPH} --query id -o tsv)\n\
-             \x20 for ROLE in {USER_READ_ALL} {GROUP_READ_ALL}; do   # User.Read.All, Group.Read.All\n\
-             \x20   az rest --method post --url \"https://graph.microsoft.com/v1.0/servicePrincipals/$SP/appRoleAssignments\" \\\n\
-             \x20     --body \"{{\\\"principalId\\\":\\\"$SP\\\",\\\"resourceId\\\":\\\"$GRAPH\\\",\\\"appRoleId\\\":\\\"$ROLE\\\"}}\"\n\
-             \x20 done\n"
-        );
-    }
-    let app = match client_id {
-        Some(id) => format!("  APP={id}\n"),
-        None => "  az ad app create --display-name cxone-sync --sign-in-audience AzureADMyOrg\n\
-                 \x20 APP=$(az ad app list --display-name cxone-sync --query '[0].appId' -o tsv)\n\
-                 \x20 az ad sp create --id \"$APP\"\n"
-            .to_owned(),
-    };
     let proof = match credential {
-        GraphCredential::Secret => "  az ad app credential reset --id \"$APP\" --years 1 --query password -o tsv\n".to_owned(),
-        GraphCredential::Certificate => {
-            "  openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=cxone-sync -keyout graph.key -out graph.crt\n\
-             \x20 az ad app credential reset --id \"$APP\" --append --cert \"@graph.crt\"\n"
-                .to_owned()
+        GraphCredential::ManagedIdentity => {
+            let what = "In Entra: two read permissions for the identity of the Azure host; no app registration, no secret:";
+            return format!("{what}\n{MANAGED_IDENTITY}");
         }
-        GraphCredential::Federated | GraphCredential::ManagedIdentity => {
-            "  az ad app federated-credential create --id \"$APP\" --parameters '{\"name\": \"cxone-sync\",\n\
-             \x20   \"issuer\": \"<OIDC issuer of the cluster>\", \"subject\": \"system:serviceaccount:<namespace>:<account>\",\n\
-             \x20   \"audiences\": [\"api://AzureADTokenExchange\"]}'\n"
-                .to_owned()
-        }
+        GraphCredential::Secret => SECRET,
+        GraphCredential::Certificate => CERTIFICATE,
+        GraphCredential::Federated => FEDERATED,
     };
+    let app = client_id.map_or_else(|| REGISTRATION.to_owned(), |id| format!("\n  APP={id}\n"));
     format!(
-        "In Entra: an app registration with these application permissions, an administrator's consent, and no others:\n\n\
-         {app}\
-         \x20 # Microsoft Graph: User.Read.All, Group.Read.All\n\
-         \x20 az ad app permission add --id \"$APP\" --api {GRAPH} \\\n\
-         \x20   --api-permissions {USER_READ_ALL}=Role {GROUP_READ_ALL}=Role\n\
-         \x20 az ad app permission admin-consent --id \"$APP\"\n\
-         {proof}"
+        "In Entra: an app registration with these application permissions (User.Read.All, Group.Read.All), an\n\
+         administrator's consent, and no others:\n{app}{}{}",
+        &PERMISSIONS[1..],
+        &proof[1..],
     )
 }
 

@@ -196,13 +196,17 @@ fn nothing_that_is_there_is_lost() {
 }
 
 #[test]
-fn the_steps_are_those_of_the_readme_and_name_what_was_chosen() {
-    let readme = include_str!("../../../README.md");
-    let secret = steps::entra(GraphCredential::Secret, None);
-    for line in secret.lines().filter(|line| line.starts_with("  az ")) {
-        assert!(readme.contains(line.trim()), "{line}");
+fn the_steps_are_those_of_the_page_and_name_what_was_chosen() {
+    let page = include_str!("../../../docs/entra.md");
+    for credential in <GraphCredential as clap::ValueEnum>::value_variants() {
+        let told = steps::entra(*credential, None);
+        let commands: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        assert!(commands.len() >= 5, "{told}");
+        for command in commands {
+            assert!(page.lines().any(|line| line == command), "{credential:?}: {command}");
+        }
     }
-    assert!(secret.contains("az ad app permission admin-consent"), "{secret}");
+    assert!(steps::entra(GraphCredential::Secret, None).contains("az ad app permission admin-consent"));
     assert!(steps::entra(GraphCredential::Certificate, Some("c11e")).contains("APP=c11e"));
     assert!(!steps::entra(GraphCredential::ManagedIdentity, None).contains("az ad app create"));
     let (exit, said) = Place::new().init("--steps --graph-credential federated --grant bearer", "");
