@@ -79,6 +79,7 @@ async fn an_export_has_a_line_for_everything_and_no_secret() {
         notification_url: "https://sync.example.com/notifications".to_owned(),
         expires_at: admin.now,
         renewed_at: admin.now,
+        signed_by: None,
     };
     admin.store.put_subscription(&subscription).await.unwrap();
     admin.order_of(1).await;
