@@ -215,6 +215,9 @@ fn print_says_where_each_value_comes_from() {
         format = "auto"                                             # default
         level = "info"                                              # default
 
+        [telemetry]
+        sample_percent = 100                                        # default
+
         [[roles]]
         group = "11111111-2222-4333-8444-555566667777"              # from c.toml:12
         role = "agent"                                              # from c.toml:13
@@ -241,7 +244,7 @@ fn reports() {
     let valid = load(&[("sync.mode", r#""observe""#)], &[]);
     expect![[r#"
         warning: service.public_url is not set: Graph cannot notify us, and only the poll finds changes
-        the configuration is valid: 1 warning, 9 values set, 79 by default
+        the configuration is valid: 1 warning, 9 values set, 80 by default
     "#]]
     .assert_eq(&report(&valid));
     let wrong = load(&[("sync.mode", r#""read""#)], &[]);
