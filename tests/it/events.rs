@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use cxone_sync::cli::demo::subscribe;
 use cxone_sync::clock::Clock;
 use cxone_sync::domain::queue::Chore;
+use cxone_sync::domain::subscription::Resource;
 use cxone_sync::sim::{Fault, What, When};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -303,6 +304,13 @@ async fn changes_that_no_notification_announced_are_told() {
     stage.arrives_by(&clock, &ana).await;
     let user = ana.parse().unwrap();
     assert!(until_async(async || running.store.job(user).await.unwrap().is_none()).await);
+    // What announced her to begin with must be too old to announce anything else.
+    clock.advance(Duration::from_secs(900));
+    let polled = async || {
+        let round = running.store.round(Resource::Users).await.unwrap().unwrap();
+        round.completed_at.is_some_and(|at| at == clock.now())
+    };
+    assert!(until_async(polled).await);
     stage.graph().lose_next(1000);
     stage.graph().update_user(&ana, json!({ "surname": "Silva" }));
     // A notification may take minutes: only then is it missed.
