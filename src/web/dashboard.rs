@@ -86,9 +86,13 @@ impl Dashboard {
         }
     }
 
+    fn session(&self, headers: &HeaderMap, glance: bool) -> Option<SignedIn> {
+        self.sessions.of(headers, self.entry.token_digest(), glance, self.ours.clock.now())
+    }
+
     /// Who asks, or the way to the door.
     fn signed_in(&self, headers: &HeaderMap, glance: bool, page: &str) -> Result<SignedIn, Box<Response>> {
-        let found = self.sessions.of(headers, glance, self.ours.clock.now());
+        let found = self.session(headers, glance);
         found.ok_or_else(|| {
             let back = percent_encoding::utf8_percent_encode(page, percent_encoding::NON_ALPHANUMERIC);
             Box::new(to(&format!("/login?next={back}")))
@@ -241,7 +245,7 @@ struct Door {
 async fn door(State(ours): Ours, request: Request) -> Response {
     let asked = Query::read(request.uri().query(), &["next"]).ok();
     let next = local(asked.as_ref().and_then(|query| query.text("next"))).to_owned();
-    if ours.sessions.of(request.headers(), true, ours.ours.clock.now()).is_some() {
+    if ours.session(request.headers(), true).is_some() {
         return to(&next);
     }
     page(StatusCode::OK, &Door { next, error: None })
@@ -266,7 +270,7 @@ async fn sign_in(State(ours): Ours, request: Request) -> Response {
     }
     let name: String =
         form.text("name").unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(60).collect();
-    let cookie = ours.sessions.open(name, &ours.ours.random, now);
+    let cookie = ours.sessions.open(name, ours.entry.token_digest(), &ours.ours.random, now);
     tracing::info!("an operator signed in to the dashboard");
     let mut answer = to(&next);
     answer.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -40,6 +40,8 @@ pub struct Notice {
 
 #[derive(Clone, Debug)]
 struct Session {
+    /// Of the admin token it was opened with: with another, it is over.
+    token: Key,
     name: String,
     form_token: String,
     ends_at: Timestamp,
@@ -85,7 +87,7 @@ impl Sessions {
     }
 
     /// Signs somebody in whose token was right. What the browser is to keep.
-    pub fn open(&self, name: String, random: &Random, now: Timestamp) -> HeaderValue {
+    pub fn open(&self, name: String, token: Key, random: &Random, now: Timestamp) -> HeaderValue {
         let secret: [u8; 32] = random.secret();
         let form_token = BASE64_URL_SAFE_NO_PAD.encode(random.secret::<32>());
         let mut state = self.state();
@@ -97,18 +99,20 @@ impl Sessions {
                 state.sessions.remove(&key);
             }
         }
-        let session = Session { name, form_token, ends_at: later(now, LONGEST), used_at: now, notice: None };
+        let ends_at = later(now, LONGEST);
+        let session = Session { token, name, form_token, ends_at, used_at: now, notice: None };
         state.sessions.insert(Sha256::digest(secret).into(), session);
         cookie(&BASE64_URL_SAFE_NO_PAD.encode(secret), LONGEST)
     }
 
-    /// The session of a request; being asked for keeps it alive, but for `glance`, which a page does by
-    /// itself.
-    pub fn of(&self, headers: &HeaderMap, glance: bool, now: Timestamp) -> Option<SignedIn> {
+    /// The session of a request, if it was opened with this token; being asked for keeps it alive, but for
+    /// `glance`, which a page does by itself.
+    pub fn of(&self, headers: &HeaderMap, token: Key, glance: bool, now: Timestamp) -> Option<SignedIn> {
         let secret = BASE64_URL_SAFE_NO_PAD.decode(given(headers)?).ok()?;
         let key: Key = Sha256::digest(secret).into();
         let mut state = self.state();
         state.drop_ended(now);
+        state.sessions.retain(|_, session| session.token == token);
         let session = state.sessions.get_mut(&key)?;
         if !glance {
             session.used_at = now;
@@ -175,27 +179,33 @@ mod tests {
         HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(&format!("a=b; {pair}")).unwrap())])
     }
 
+    const TOKEN: Key = [1; 32];
+
+    fn of(sessions: &Sessions, headers: &HeaderMap, glance: bool, now: Timestamp) -> Option<SignedIn> {
+        sessions.of(headers, TOKEN, glance, now)
+    }
+
     fn open(sessions: &Sessions, seed: u64, minutes: i64) -> HeaderMap {
-        brought(&sessions.open("ana".to_owned(), &Random::seeded(seed), at(minutes)))
+        brought(&sessions.open("ana".to_owned(), TOKEN, &Random::seeded(seed), at(minutes)))
     }
 
     #[test]
     fn a_session_lasts_while_it_is_used_and_eight_hours_at_most() {
         let sessions = Sessions::default();
         let ana = open(&sessions, 1, 0);
-        assert_eq!(sessions.of(&ana, false, at(29)).unwrap().name, "ana");
-        assert!(sessions.of(&ana, false, at(58)).is_some());
-        assert!(sessions.of(&ana, true, at(87)).is_some(), "a glance finds it");
-        assert!(sessions.of(&ana, false, at(88)).is_none(), "and does not keep it alive");
+        assert_eq!(of(&sessions, &ana, false, at(29)).unwrap().name, "ana");
+        assert!(of(&sessions, &ana, false, at(58)).is_some());
+        assert!(of(&sessions, &ana, true, at(87)).is_some(), "a glance finds it");
+        assert!(of(&sessions, &ana, false, at(88)).is_none(), "and does not keep it alive");
         let ana = open(&sessions, 2, 0);
-        let used = (0..480).step_by(20).all(|minutes| sessions.of(&ana, false, at(minutes)).is_some());
-        assert!(used && sessions.of(&ana, false, at(480)).is_none());
+        let used = (0..480).step_by(20).all(|minutes| of(&sessions, &ana, false, at(minutes)).is_some());
+        assert!(used && of(&sessions, &ana, false, at(480)).is_none());
     }
 
     #[test]
     fn only_the_whole_cookie_counts_and_only_once() {
         let sessions = Sessions::default();
-        let cookie = sessions.open("ana".to_owned(), &Random::seeded(1), at(0));
+        let cookie = sessions.open("ana".to_owned(), TOKEN, &Random::seeded(1), at(0));
         let text = cookie.to_str().unwrap().to_owned();
         for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=28800"] {
             assert!(text.contains(part), "{text}");
@@ -203,7 +213,7 @@ mod tests {
         let pair = text.split(';').next().unwrap();
         for wrong in [&pair[..pair.len() - 2], &pair.to_uppercase(), &format!("{pair}; {pair}"), "x", ""] {
             let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(wrong).unwrap())]);
-            assert!(sessions.of(&headers, false, at(1)).is_none(), "{wrong}");
+            assert!(of(&sessions, &headers, false, at(1)).is_none(), "{wrong}");
         }
     }
 
@@ -211,22 +221,22 @@ mod tests {
     fn signing_out_ends_it_here_too() {
         let sessions = Sessions::default();
         let (ana, ben) = (open(&sessions, 1, 0), open(&sessions, 2, 0));
-        let who = sessions.of(&ana, false, at(1)).unwrap();
+        let who = of(&sessions, &ana, false, at(1)).unwrap();
         assert!(sessions.close(&who).to_str().unwrap().contains("Max-Age=0"));
-        assert!(sessions.of(&ana, false, at(1)).is_none() && sessions.of(&ben, false, at(1)).is_some());
+        assert!(of(&sessions, &ana, false, at(1)).is_none() && of(&sessions, &ben, false, at(1)).is_some());
     }
 
     #[test]
     fn a_form_is_good_for_its_own_session_only() {
         let sessions = Sessions::default();
-        let [ana, ben] = [1, 2].map(|seed| sessions.of(&open(&sessions, seed, 0), false, at(1)).unwrap());
+        let [ana, ben] = [1, 2].map(|seed| of(&sessions, &open(&sessions, seed, 0), false, at(1)).unwrap());
         assert!(ana.made(&ana.form_token) && !ana.made(&ben.form_token) && !ana.made(""));
     }
 
     #[test]
     fn a_notice_is_shown_once() {
         let sessions = Sessions::default();
-        let ana = sessions.of(&open(&sessions, 1, 0), false, at(1)).unwrap();
+        let ana = of(&sessions, &open(&sessions, 1, 0), false, at(1)).unwrap();
         let notice = Notice { good: true, words: "done".to_owned() };
         sessions.leave_notice(&ana, notice.clone());
         assert_eq!((sessions.take_notice(&ana), sessions.take_notice(&ana)), (Some(notice), None));
@@ -250,7 +260,16 @@ mod tests {
         let sessions = Sessions::default();
         let first = open(&sessions, 0, 0);
         let later: Vec<_> = (1..=64).map(|seed| open(&sessions, seed, 1)).collect();
-        assert!(sessions.of(&first, false, at(1)).is_none());
-        assert!(later.iter().all(|headers| sessions.of(headers, true, at(1)).is_some()));
+        assert!(of(&sessions, &first, false, at(1)).is_none());
+        assert!(later.iter().all(|headers| of(&sessions, headers, true, at(1)).is_some()));
+    }
+
+    #[test]
+    fn another_admin_token_signs_everybody_out() {
+        let sessions = Sessions::default();
+        let ana = open(&sessions, 1, 0);
+        assert!(sessions.of(&ana, TOKEN, false, at(1)).is_some());
+        assert!(sessions.of(&ana, [2; 32], false, at(1)).is_none());
+        assert!(sessions.of(&ana, TOKEN, false, at(1)).is_none(), "and for good");
     }
 }
