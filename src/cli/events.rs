@@ -13,7 +13,7 @@ use super::{Session, part};
 Examples:
   cxone-sync events test")]
 pub enum Command {
-    /// Send a test event to every receiver in [[events]], and show what each answered
+    /// Send a test event to every receiver that is configured, and show what each answered
     ///
     /// It is signed as every event is, has the type test, and is sent once: at once, and past whatever
     /// waits to be delivered. Ends with 1 if one could not be told.
