@@ -73,9 +73,7 @@ impl App {
 
         let tenants = store.memo(TENANTS_MEMO).await?.and_then(|memo| serde_json::from_str(&memo).ok());
         let tenants: Tenants = tenants.unwrap_or_default();
-        // A domain does not say which tenant it is: the first token does.
-        let named = graph.tenant_id.parse::<UserId>().ok().map(|id| id.to_string());
-        let directory = belongs("directory", "graph.tenant_id", tenants.graph, named)?;
+        let directory = belongs("directory", "graph.tenant_id", tenants.graph, named_directory(&graph))?;
         let graph_settings = graph_settings(&graph, &rules, directory)?;
         let graph_transport = graph_transport(&graph, &transport)?;
         let mut client_states = service.client_state_secrets.clone();
@@ -191,6 +189,11 @@ fn belongs(
         }
         (known, named) => Ok(Tenant::new(known.or(named))),
     }
+}
+
+/// The directory that the configuration names. A domain does not say which it is: the first token does.
+pub fn named_directory(graph: &config::Graph) -> Option<String> {
+    graph.tenant_id.parse::<UserId>().ok().map(|id| id.to_string())
 }
 
 /// How we show Entra who we are.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::assemble::{cxone_settings, graph_settings, graph_transport, webhook_urls};
+use super::assemble::{cxone_settings, graph_settings, graph_transport, named_directory, webhook_urls};
 use super::configured::Configured;
 use super::{Environment, Foreign};
 use crate::clock::Clock;
@@ -23,7 +23,6 @@ use crate::cxone::{Cxone, Learned};
 use crate::domain::checkup::{self, Check, Finding, Kind};
 use crate::domain::retry::Failure;
 use crate::domain::rules::Rules;
-use crate::domain::user::UserId;
 use crate::graph::Graph;
 use crate::outbound::{Tenant, Transport};
 use crate::random::Random;
@@ -39,12 +38,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What is examined: the parts of a service, or as many of them as could be made.
 #[derive(Debug)]
 pub struct Patient {
-    graph: Result<Graph, String>,
+    graph: Graph,
     cxone: Result<Cxone, String>,
     store: Option<Store>,
     store_path: PathBuf,
     /// Why there is no store.
-    unopened: Option<String>,
+    unopened: Option<Unopened>,
     /// The tenants of the store and of the configuration differ.
     foreign: Option<String>,
     rules: Rules,
@@ -54,6 +53,14 @@ pub struct Patient {
     clock: Clock,
     random: Random,
     metrics: Arc<Metrics>,
+}
+
+/// Why the store could not be opened.
+#[derive(Debug)]
+struct Unopened {
+    /// Another process has it open.
+    is_held: bool,
+    words: String,
 }
 
 /// What one side showed of whose it is.
@@ -114,7 +121,7 @@ impl Patient {
     /// The parts of this process, running or not.
     pub fn of_parts(worker: &Worker, transport: Transport, configured: &Configured) -> Self {
         Self {
-            graph: Ok(worker.graph.clone()),
+            graph: worker.graph.clone(),
             cxone: Ok(worker.cxone.clone()),
             store: Some(worker.store.clone()),
             store_path: configured.store.clone(),
@@ -141,8 +148,7 @@ impl Patient {
         let Config { service, store, graph, cxone, rules, .. } = config;
         let metrics = Metrics::new();
         let (tasks, _) = Tasks::new(Shutdown::new());
-        let named = graph.tenant_id.parse::<UserId>().ok().map(|id| id.to_string());
-        let settings = graph_settings(&graph, &rules, Tenant::new(named))?;
+        let settings = graph_settings(&graph, &rules, Tenant::new(named_directory(&graph)))?;
         let way = graph_transport(&graph, &transport)?;
         let graph = Graph::new(settings, way, clock.clone(), random.clone(), metrics.clone(), tasks);
         let settings = cxone_settings(cxone, &rules, None, transport.clone(), &clock, &metrics).await;
@@ -154,11 +160,14 @@ impl Patient {
         // Whatever else went wrong is the store's, unless it has just gone wrong here as well.
         let unopened = why.filter(|why| why.is::<OpenError>() || !(is_discovery || foreign.is_some()));
         Ok(Self {
-            graph: Ok(graph),
+            graph,
             cxone: cxone.map_err(|error| format!("{error:#}")),
             store: None,
             store_path: store.path,
-            unopened: unopened.map(|why| format!("{why:#}")),
+            unopened: unopened.map(|why| Unopened {
+                is_held: matches!(why.downcast_ref(), Some(OpenError::InUse { .. })),
+                words: format!("{why:#}"),
+            }),
             foreign,
             urls: service.public_url.as_ref().map(webhook_urls).transpose()?,
             rules,
@@ -192,8 +201,7 @@ impl Patient {
                     store.path of its own";
         let means =
             "nobody kept in the store is in it: everybody would seem to have left, so nothing is done";
-        let strangers = [&self.foreign].into_iter().flatten().cloned();
-        let mut wrong: Vec<String> = strangers.collect();
+        let mut wrong: Vec<String> = self.foreign.iter().cloned().collect();
         for whose in [graph, cxone] {
             if let Whose::Foreign(words) = whose {
                 wrong.push(words.clone());

@@ -12,6 +12,7 @@ use crate::app::doctor::Patient;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::checkup::{Check, Finding, Kind};
+use crate::store::OpenError;
 use crate::telemetry::{LogFormat, start_logging};
 
 /// Look at everything that has to be right, and say what to do about what is not
@@ -96,7 +97,7 @@ async fn examine(cli: &Cli) -> Result<Examined, Failure> {
         }
     };
     let right = judge_configuration(cli, &loaded);
-    let (clock, place) = (Clock::system(), config::place(&loaded));
+    let (clock, place, store) = (Clock::system(), config::place(&loaded), loaded.store.path.clone());
     let connected = client::connect(&place, &clock, async move || offline::transport(loaded).await).await;
     let (service, why) = match connected {
         Ok(connection) => match connection.client.post(&["doctor"], json!({})).await {
@@ -111,7 +112,7 @@ async fn examine(cli: &Cli) -> Result<Examined, Failure> {
             (Finding::ok(Check::Service, "does not run, and cannot be started as things are"), Some(why))
         }
         Err(error @ client::ConnectError::Silent { .. }) => {
-            (unreached(Failure::from(error)), Some(anyhow::anyhow!("the store is in use")))
+            (unreached(Failure::from(error)), Some(OpenError::InUse { path: store }.into()))
         }
         Err(error) => (unreached(Failure::from(error)), None),
     };
@@ -173,11 +174,9 @@ fn in_order(own: &[Finding], rest: Vec<Value>) -> Vec<Value> {
 /// Failures of one kind end as any command of that kind does; of several kinds, as "some failed".
 fn verdict(findings: &[Told]) -> Exit {
     let failed = findings.iter().filter(|told| told.state == "fail");
-    let mut exits: Vec<Exit> = failed.map(|told| exit_of(told.kind.as_deref().unwrap_or_default())).collect();
-    exits.dedup();
+    let exits: Vec<Exit> = failed.map(|told| exit_of(told.kind.as_deref().unwrap_or_default())).collect();
     match exits[..] {
         [] => Exit::Done,
-        [only] => only,
         [first, ..] if exits.iter().all(|exit| *exit == first) => first,
         _ => Exit::SomeFailed,
     }

@@ -31,15 +31,15 @@ pub enum Holder {
     Unknown,
 }
 
-/// Looks at the store at `path`, and at the named files beside it.
+/// Looks at the store at `path`, and at the files beside it.
 ///
 /// # Errors
 /// When the directory cannot be looked at: the store could not be opened either.
-pub fn look(path: &Path, beside: &[&str]) -> io::Result<Standing> {
+pub fn look(path: &Path, beside: &[PathBuf]) -> io::Result<Standing> {
     let directory = directory_of(path);
     let mut candidates: Vec<PathBuf> = vec![path.to_owned()];
     candidates.extend([".id", ".ballast"].map(|suffix| with_suffix(path, suffix)));
-    candidates.extend(beside.iter().map(|name| path.with_file_name(name)));
+    candidates.extend_from_slice(beside);
     let mut files = Vec::new();
     for file in candidates {
         match fs::metadata(&file) {
@@ -109,12 +109,13 @@ mod tests {
     fn what_is_there_is_looked_at_and_a_lock_of_ours_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue.redb");
-        let none = look(&path, &["admin-token"]).unwrap();
+        let beside = ["admin-token", "history-key"].map(|name| folder.path().join(name));
+        let none = look(&path, &beside).unwrap();
         assert_eq!((none.files.len(), none.holder), (0, Holder::Nobody));
         fs::write(&path, "x").unwrap();
-        fs::write(folder.path().join("admin-token"), "x").unwrap();
+        fs::write(&beside[0], "x").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let free = look(&path, &["admin-token", "history-key"]).unwrap();
+        let free = look(&path, &beside).unwrap();
         assert_eq!((free.files.len(), free.files[0].bits & 0o777, free.holder), (2, 0o644, Holder::Nobody));
         assert_eq!(free.directory.bits & 0o700, 0o700);
         assert!(free.free_bytes > 0);

@@ -1,6 +1,6 @@
 //! Microsoft Graph: the token, what it may do, and the subscriptions.
 
-use crate::domain::checkup::{self, Check, Finding, Kind};
+use crate::domain::checkup::{self, Check, Finding};
 use crate::domain::subscription::Subscription;
 use crate::graph::{Error, Graph};
 
@@ -8,10 +8,7 @@ use super::{Patient, Side, Trouble, Whose, within};
 
 impl Patient {
     pub(super) async fn graph_side(&self) -> Side {
-        let graph = match &self.graph {
-            Ok(graph) => graph,
-            Err(words) => return Side::unmade(words),
-        };
+        let graph = &self.graph;
         let granted = match within(graph.permissions()).await {
             Ok(Ok(granted)) => granted,
             Ok(Err(Error::ForeignTenant { found })) => {
@@ -73,12 +70,6 @@ impl Patient {
 }
 
 impl Side {
-    fn unmade(words: &str) -> Self {
-        let (means, todo) = ("nothing can be read from the directory", "correct the section [graph]");
-        let token = Finding::fail(Check::GraphToken, Kind::Configuration, words, means, todo);
-        Self::without_token(token, Whose::Unknown)
-    }
-
     fn without_token(token: Finding, whose: Whose) -> Self {
         let none = |check| Finding::skipped(check, "there is no token to look with: see graph-token");
         let findings = vec![token, none(Check::GraphPermissions), none(Check::Subscriptions)];

@@ -3,16 +3,15 @@
 use crate::domain::checkup::{self, Check, Finding, Kind};
 use crate::store::health::{self, Holder};
 
-use super::Patient;
+use super::{Patient, Unopened};
 use crate::app::assemble::BALLAST_BYTES;
-
-/// What lies beside the store and is as secret.
-const BESIDE: [&str; 2] = ["admin-token", "history-key"];
+use crate::app::token::{history_key_file, token_file};
 
 impl Patient {
     pub(super) async fn shelf(&self) -> Vec<Finding> {
         let path = self.store_path.clone();
-        let look = tokio::task::spawn_blocking(move || health::look(&path, &BESIDE)).await;
+        let as_secret = [token_file(&path), history_key_file(&path)];
+        let look = tokio::task::spawn_blocking(move || health::look(&path, &as_secret)).await;
         let standing = match look.expect("looking at files does not panic") {
             Ok(standing) => standing,
             Err(error) => {
@@ -38,18 +37,15 @@ impl Patient {
             Holder::Process { id, name: None } => format!("process {id}"),
             Holder::Nobody | Holder::Unknown => "another process".to_owned(),
         };
-        if let Some(words) = &self.unopened {
-            let is_held = words.contains("in use");
-            let (kind, found) = match is_held {
-                true => (Kind::Unreachable, format!("held by {by}, which does not answer as a service")),
-                false => (Kind::Other, words.clone()),
-            };
-            let todo = match is_held {
-                true => {
+        if let Some(Unopened { is_held, words }) = &self.unopened {
+            let (kind, found, todo) = match is_held {
+                true => (
+                    Kind::Unreachable,
+                    format!("held by {by}, which does not answer as a service"),
                     "is this the configuration it was started with, and the same host or container? Else end that \
-                     process"
-                }
-                false => "do what the message says",
+                     process",
+                ),
+                false => (Kind::Other, words.clone(), "do what the message says"),
             };
             return Finding::fail(check, kind, found, "no command can work on the store", todo);
         }
