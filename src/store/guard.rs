@@ -14,7 +14,8 @@ use super::tables::{SPENT, meta};
 use super::transaction::{Reading, Writing};
 use super::{links, meta as facts};
 use crate::domain::guard::{Budgets, DAY, Guarded, HOUR, Spend, Usage, over};
-use crate::domain::queue::{Intent, WriteResult};
+use crate::domain::queue::{Intent, WriteResult, Wrote};
+use crate::domain::user::UserId;
 
 /// So often may the same be written to one user within a day; more would only fight whoever changes
 /// it back.
@@ -144,14 +145,11 @@ fn charge(tx: &Writing, guarded: Guarded, minute: u64, change: impl FnOnce(u64) 
     Ok(())
 }
 
-/// What surely was not done is given back, but for what was carried from a write that may have been.
-pub(super) fn give_back(
-    tx: &Writing,
-    intent: &Intent,
-    charge: Charge,
-    result: &WriteResult,
-) -> Result<(), Fault> {
-    if !matches!(result, WriteResult::Refused { .. }) {
+/// Writes down how a write ended. What surely was not done is given back, but for what was carried from a
+/// write that may have been.
+pub(super) fn end(tx: &Writing, user: UserId, wrote: &Wrote) -> Result<(), Fault> {
+    let Some((intent, charge)) = log::conclude(tx, user, wrote)? else { return Ok(()) };
+    if !matches!(wrote.result, WriteResult::Refused { .. }) {
         return Ok(());
     }
     if let Some(id) = charge.preapproval {

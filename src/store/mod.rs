@@ -237,7 +237,8 @@ impl Store {
 /// What comes in.
 impl Store {
     /// Keeps verified notifications. On `Ok` they are on disk. Calls made at the same moment share a
-    /// commit, and the trace under way is kept with them. After an `Err` they may be there or not; answer 503, and Graph sends them again.
+    /// commit, and the trace under way is kept with them. After an `Err` they may be there or not; answer
+    /// 503, and Graph sends them again.
     pub async fn accept(&self, news: Vec<News>, received_at: Timestamp) -> Result<()> {
         let parts = journal::parts(&news, received_at, telemetry::traceparent().as_deref());
         drop(news);
@@ -283,11 +284,7 @@ impl Store {
         let job = claim.use_up();
         self.write("settling a job", move |tx| {
             links::change(tx, job.user, &outcome.link)?;
-            for wrote in &outcome.writes {
-                if let Some((intent, charge)) = log::conclude(tx, job.user, wrote)? {
-                    guard::give_back(tx, &intent, charge, &wrote.result)?;
-                }
-            }
+            outcome.writes.iter().try_for_each(|wrote| guard::end(tx, job.user, wrote))?;
             cases::change(tx, job.user, &outcome.case)?;
             outcome.remarks.iter().try_for_each(|remark| log::remark(tx, remark))?;
             states::record(tx, job.user, outcome.seen.as_deref(), &outcome.link, now)?;
@@ -675,13 +672,7 @@ impl Store {
 
     /// Writes down how a write ended that no job made. A job's are settled with it.
     pub async fn end_write(&self, user: UserId, wrote: Wrote) -> Result<()> {
-        self.write("ending a write", move |tx| {
-            if let Some((intent, charge)) = log::conclude(tx, user, &wrote)? {
-                guard::give_back(tx, &intent, charge, &wrote.result)?;
-            }
-            Ok(())
-        })
-        .await
+        self.write("ending a write", move |tx| guard::end(tx, user, &wrote)).await
     }
 
     /// Writes made to CXone at or after `since`, newest first.

@@ -1,8 +1,8 @@
 //! How the world reaches us: the public webhook, and the private listener with the admin API,
 //! health and metrics.
 //!
-//! With `sim`, the only module that names axum. `listener` brings connections, `webhook` and
-//! `private` are the two routers, `api` has the handlers of the admin API, `dashboard` the pages, and `operations` the way
+//! With `sim`, the only module that names axum. `listener` brings connections, `webhook` and `private` are
+//! the two routers, `api` has the handlers of the admin API, `dashboard` the pages, and `operations` the way
 //! from there to what needs Graph, CXone or the worker.
 
 pub mod listener;

@@ -313,7 +313,8 @@ impl Trial<'_> {
     async fn take_back(&self, first: Dialect, learning: &mut Learning) -> Result<(), NotLearned> {
         let others = Dialect::ALL.into_iter().filter(|dialect| *dialect != first);
         learning.restored = false;
-        for dialect in std::iter::once(first).chain(others) {
+        // What a write came to shows at the next read, that of the last at one more.
+        for dialect in std::iter::once(first).chain(others).map(Some).chain([None]) {
             let shown = match self.read().await {
                 Ok(shown) => shown,
                 Err(error) => {
@@ -327,21 +328,13 @@ impl Trial<'_> {
                 return Ok(());
             }
             learning.left = Some(left.join(", "));
+            let Some(dialect) = dialect else { break };
             let before = shown.view.attributes.get(&self.change.attribute).cloned();
             let back = Change { before, after: self.change.before.clone(), ..self.change.clone() };
-            // What it came to shows at the next read.
             if self.send(dialect, &shown, &self.with_active(back)).await?.is_none() {
                 learning.left = Some("an operator has forbidden just now to write this".to_owned());
                 return Ok(());
             }
-        }
-        match self.read().await {
-            Ok(shown) => {
-                let left = differences(&self.original.raw, &shown.raw);
-                learning.restored = left.is_empty();
-                learning.left = (!left.is_empty()).then(|| left.join(", "));
-            }
-            Err(error) => learning.left = Some(told(&error)),
         }
         Ok(())
     }
