@@ -1,16 +1,14 @@
 //! When the credentials end, as far as that can be known: from certificates and tokens themselves, and from
 //! dates in the configuration for those that say nothing.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config::{Config, CxoneAuth, GraphCredential};
 use crate::domain::expiry::Expiry;
+use crate::outbound::{claims, tls};
 
 /// What is known now. It reads files. A file that cannot be read says nothing.
 pub fn known(config: &Config) -> Vec<Expiry> {
@@ -54,16 +52,13 @@ struct Life {
 /// Of the first certificate: the others of a chain are somebody else's.
 fn of_certificate(pem: &[u8]) -> Option<Life> {
     let der = CertificateDer::from_pem_slice(pem).ok()?;
-    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
-    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
-    let validity = certificate.validity();
-    Some(Life { since: at(validity.not_before), expires_at: at(validity.not_after)? })
+    let (not_before, not_after) = tls::validity(&der)?;
+    Some(Life { since: Some(not_before), expires_at: not_after })
 }
 
 /// Of a JWT (RFC 7519). Whose it is and who signed it is not looked at.
 fn of_token(token: &str) -> Option<Life> {
-    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    let claims = claims(token)?;
     let at = |name: &str| Timestamp::from_second(claims[name].as_i64()?).ok();
     Some(Life { since: at("iat").or_else(|| at("nbf")), expires_at: at("exp")? })
 }
@@ -71,6 +66,8 @@ fn of_token(token: &str) -> Option<Life> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
     #[test]
     fn a_certificate_says_when_it_ends() {

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::{Api, Error, Method, Request, Transport, Url, client};
-use crate::clock::Clock;
-use crate::telemetry::Metrics;
+use super::{Error, Url, client, failure};
 
 /// Which versions of TLS we offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +20,7 @@ pub enum Offer {
 ///
 /// # Errors
 /// When there is no answer: also when the certificate is not trusted.
-pub async fn certificate_of(url: &Url, offer: Offer, clock: Clock) -> Result<Option<Timestamp>, Error> {
+pub async fn certificate_of(url: &Url, offer: Offer) -> Result<Option<Timestamp>, Error> {
     const NAME: &str = "the public URL";
     let mut builder = client().tls_info(true);
     if offer == Offer::Tls12 {
@@ -30,18 +28,17 @@ pub async fn certificate_of(url: &Url, offer: Offer, clock: Clock) -> Result<Opt
     }
     let unreachable = |source: reqwest::Error| Error::Unreachable { api: NAME, source: source.into() };
     let network = builder.build().map_err(unreachable)?;
-    let api = Api::new(NAME, url.clone(), Transport::Network(network.clone()), 1, clock, Metrics::new());
-    let request = Request::new(Method::HEAD, url.clone());
-    let sent = network.request(request.method, request.url).send().await;
-    let answer = sent.map_err(|error| super::failure(api.name, error))?;
+    let answer = network.head(url.clone()).send().await.map_err(|error| failure(NAME, error))?;
     let shown = answer.extensions().get::<reqwest::tls::TlsInfo>().and_then(|tls| tls.peer_certificate());
-    Ok(shown.and_then(good_until))
+    Ok(shown.and_then(validity).map(|(_, not_after)| not_after))
 }
 
-/// The end of validity of a certificate in DER.
-fn good_until(der: &[u8]) -> Option<Timestamp> {
+/// From when and until when a certificate in DER is good (RFC 5280, 4.1.2.5).
+pub fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+    let validity = certificate.validity();
+    Some((at(validity.not_before)?, at(validity.not_after)?))
 }
 
 /// The addresses of the host of this URL, as they are known here.
@@ -62,8 +59,9 @@ mod tests {
         wanted.not_after = rcgen::date_time_ymd(2027, 2, 3);
         let key = rcgen::KeyPair::generate().unwrap();
         let made = wanted.self_signed(&key).unwrap();
-        assert_eq!(good_until(made.der()), Some("2027-02-03T00:00:00Z".parse().unwrap()));
-        assert_eq!(good_until(b"no certificate"), None);
+        let (_, not_after) = validity(made.der()).unwrap();
+        assert_eq!(not_after, "2027-02-03T00:00:00Z".parse().unwrap());
+        assert_eq!(validity(b"no certificate"), None);
     }
 
     #[tokio::test]

@@ -53,7 +53,7 @@ fn owners() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("opentelemetry_sdk", &["telemetry"]),
         ("tracing_opentelemetry", &["telemetry"]),
         ("jsonwebtoken", &["graph", "sim"]),
-        ("x509_parser", &["app", "outbound"]),
+        ("x509_parser", &["outbound"]),
     ])
 }
 

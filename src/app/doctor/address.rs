@@ -100,8 +100,8 @@ impl Patient {
         if url.scheme() != "https" {
             return skipped("no TLS: only simulators on this host can call this address");
         }
-        let any = within(certificate_of(url, Offer::All, self.clock.clone()));
-        let old = within(certificate_of(url, Offer::Tls12, self.clock.clone()));
+        let any = within(certificate_of(url, Offer::All));
+        let old = within(certificate_of(url, Offer::Tls12));
         let (any, old) = tokio::join!(any, old);
         let (Ok(any), Ok(old)) = (any, old) else { return skipped("nothing answers in time") };
         let (any, old) = (any.map_err(|error| fault(&error)), old.map_err(|error| fault(&error)));
