@@ -14,8 +14,8 @@ use super::{Session, understood};
 ///
 /// Compares what the rules in force and the rules of the file decide about every user, as they were
 /// last seen or, with --since, in every state they were in since then, and shows what would have
-/// differed. Read from the file are only the parts that decide: the sections
-/// attributes, scope, roles and guard, sync.create, sync.on_delete and cxone.match; secrets may be missing. The configuration of
+/// differed. Read from the file are only the parts that decide: the sections attributes, scope, roles
+/// and guard, sync.create, sync.on_delete and cxone.match; secrets may be missing. The configuration of
 /// the installation itself is --config, as everywhere.
 ///
 /// Exit codes: 0 the guard would let all of it through, 4 it would hold some of it, 2 the file is

@@ -21,7 +21,7 @@ pub const WAITING_AT_MOST: usize = 200;
 const ERROR_AT_MOST: usize = 500;
 
 /// Below this share, notifications are not what finds changes any more.
-const COVERAGE_LOW: f64 = 0.9;
+pub const COVERAGE_LOW: f64 = 0.9;
 
 /// Before which try of a delivery one waits how long.
 /// Source: Standard Webhooks, "Retry schedule".

@@ -41,7 +41,6 @@ pub struct Survey {
 pub(super) fn survey(tx: &impl Reading, overdue: Duration, now: Timestamp) -> Result<Survey, Fault> {
     let depth = queue::depth(tx, now)?;
     let held = held(tx, depth.held)?;
-    let (unfinished, longest_running) = running(tx, now)?;
     let mut completed = Vec::new();
     for resource in Resource::ALL {
         let round = rounds::round(tx, resource)?;
@@ -50,9 +49,9 @@ pub(super) fn survey(tx: &impl Reading, overdue: Duration, now: Timestamp) -> Re
     let clock = guard::clock(tx)?;
     let usages = Guarded::ALL.into_iter().map(|guarded| Ok((guarded, guard::usage(tx, guarded, clock)?)));
     Ok(Survey {
+        unfinished: unfinished(tx, now)?,
+        longest_running: depth.running_since.map_or(Duration::ZERO, |claimed_at| since(claimed_at, now)),
         depth,
-        unfinished,
-        longest_running,
         held,
         leavers_overdue: leavers_overdue(tx, overdue, now)?,
         subscriptions: subscriptions::all(tx)?,
@@ -81,16 +80,14 @@ fn held(tx: &impl Reading, n_held: u64) -> Result<BTreeMap<String, u64>, Fault> 
 }
 
 /// A running job stands in the index by the time of its claim.
-fn running(tx: &impl Reading, now: Timestamp) -> Result<(Duration, Duration), Fault> {
-    let (mut sum, mut longest) = (Duration::ZERO, Duration::ZERO);
+fn unfinished(tx: &impl Reading, now: Timestamp) -> Result<Duration, Fault> {
+    let mut sum = Duration::ZERO;
     let (first, last) = job_keys(State::Running);
     for entry in tx.read(JOB_ORDER)?.range::<&JobKey>(&first..=&last)? {
         let claimed_at = timestamp(&entry?.0.value()[2..18]).unwrap_or(now);
-        let run = since(claimed_at, now);
-        sum += run;
-        longest = longest.max(run);
+        sum += since(claimed_at, now);
     }
-    Ok((sum, longest))
+    Ok(sum)
 }
 
 fn leavers_overdue(tx: &impl Reading, overdue: Duration, now: Timestamp) -> Result<u64, Fault> {

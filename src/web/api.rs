@@ -33,7 +33,6 @@ use crate::domain::pulse;
 use crate::domain::queue::{self, Mark, Reason};
 use crate::domain::user::{Attribute, UserId};
 use crate::store::Replay;
-use crate::telemetry::Progress;
 
 /// Entries in one answer, and users in one request.
 const MOST: usize = 1000;
@@ -213,12 +212,8 @@ async fn plan(
         (true, None, true) => Whom::All,
         _ => return Err(ApiError::invalid("say whom to plan for: either users, a group or all")),
     };
-    let (progress, operations) = (Arc::<Progress>::default(), ours.operations.clone());
-    let work = {
-        let progress = progress.clone();
-        async move { Ok(operations.plan(whom, progress).await?) }
-    };
-    pieces::told(&headers, progress, work).await
+    let operations = ours.operations.clone();
+    pieces::told(&headers, |progress| async move { Ok(operations.plan(whom, progress).await?) }).await
 }
 
 async fn simulate(State(ours): Ours, Sent(asked): Sent<SimulateRequest>) -> Answer<Value> {
@@ -296,12 +291,10 @@ async fn adopt(
     headers: HeaderMap,
     Sent(asked): Sent<AdoptRequest>,
 ) -> Result<Response, ApiError> {
-    let (progress, operations) = (Arc::<Progress>::default(), ours.operations.clone());
-    let work = {
-        let progress = progress.clone();
-        async move { Ok(operations.adopt(asked.dry_run.unwrap_or(false), progress).await?) }
-    };
-    pieces::told(&headers, progress, work).await
+    let operations = ours.operations.clone();
+    let work =
+        |progress| async move { Ok(operations.adopt(asked.dry_run.unwrap_or(false), progress).await?) };
+    pieces::told(&headers, work).await
 }
 
 async fn subscriptions(State(ours): Ours) -> Answer<Value> {

@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::body::{self, Budget};
-use super::private::{Entry, PrivateState, host};
+use super::private::{Entry, PrivateState, host, secure};
 use super::wire::{ApiError, Query};
 use crate::outbound;
 use session::{Notice, Sessions, SignedIn};
@@ -150,11 +150,9 @@ async fn enter(State(ours): Ours, request: Request, next: Next) -> Response {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    secure(&mut answer, POLICY);
     let headers = answer.headers_mut();
     for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
         // With none at all, browsers would not say either where a form comes from.
         (header::REFERRER_POLICY, "same-origin"),

@@ -52,21 +52,22 @@ pub fn copy(snapshot: Snapshot) -> Response {
 }
 
 /// Whether the client wants to hear how far it has come.
-pub fn wants_lines(headers: &HeaderMap) -> bool {
+fn wants_lines(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|accepted| accepted == LINES)
 }
 
 type Working = Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send>>;
 
-/// The answer to some work; for who wants lines, how far it has come until then.
+/// The answer to some work, which is given where to note how far it has come; for who wants lines, how far that is until then.
 ///
 /// A line is `{"progress": {"doing", "done", "of"}}`, and the last one `{"answer": …}`, or
 /// `{"error": …, "status"}` as it would have been without lines.
-pub async fn told(
-    headers: &HeaderMap,
-    progress: Arc<Progress>,
-    work: impl Future<Output = Result<Value, ApiError>> + Send + 'static,
-) -> Result<Response, ApiError> {
+pub async fn told<W>(headers: &HeaderMap, work: impl FnOnce(Arc<Progress>) -> W) -> Result<Response, ApiError>
+where
+    W: Future<Output = Result<Value, ApiError>> + Send + 'static,
+{
+    let progress = Arc::<Progress>::default();
+    let work = work(progress.clone());
     if !wants_lines(headers) {
         return Ok(Json(work.await?).into_response());
     }

@@ -168,7 +168,7 @@ impl Entry {
 
     /// Whether this is the admin token.
     pub fn admits(&self, token: &SecretString) -> bool {
-        self.0.as_ref().is_some_and(|credentials| credentials.is(token.expose_secret()))
+        self.0.as_ref().is_some_and(|credentials| credentials.token.is(token.expose_secret()))
     }
 
     /// Tells one admin token from another, without being it.
@@ -214,10 +214,6 @@ impl Credentials {
         let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return false;
         };
-        self.is(token)
-    }
-
-    fn is(&self, token: &str) -> bool {
         self.token.is(token)
     }
 }
@@ -261,18 +257,24 @@ async fn enter(State(entry): State<Arc<Entry>>, request: Request, next: Next) ->
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
-    let headers = answer.headers_mut();
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    secure(&mut answer, "default-src 'none'");
     if answer.status() == StatusCode::UNAUTHORIZED {
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     answer
+}
+
+/// Nothing of ours is kept by a browser or a proxy, or taken for what it is not; `policy` is what a page of
+/// ours may load.
+pub fn secure(answer: &mut Response, policy: &'static str) {
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, policy),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 async fn livez() -> &'static str {

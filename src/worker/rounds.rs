@@ -120,7 +120,7 @@ impl Worker {
             {
                 found.full = progress.full;
                 if let (false, Some(before)) = (progress.full, before) {
-                    self.learn_coverage(&mut found.shown, before).await?;
+                    self.learn_coverage(&found.shown, before).await?;
                 }
                 return Ok(found);
             }
@@ -296,9 +296,9 @@ impl Worker {
 
     /// Compares what a round showed with what notifications have announced since the one before, and
     /// tunes the poll by it. Only for who holds the lock of the rounds.
-    async fn learn_coverage(&self, shown: &mut Shown, before: Timestamp) -> Result<(), store::Error> {
+    async fn learn_coverage(&self, shown: &Shown, before: Timestamp) -> Result<(), store::Error> {
         if self.settings.urls.is_none() {
-            // Nobody is to notify us: nothing can be missed, and the poll is as it is configured.
+            // Nobody is to notify us: nothing can be missed.
             return Ok(());
         }
         let now = self.clock.now();
@@ -340,25 +340,21 @@ impl Worker {
         Ok(memo.and_then(|memo| serde_json::from_str(&memo).ok()).unwrap_or_default())
     }
 
+    /// Where nobody is to notify us, the poll is as it is configured, whatever was learned.
     fn poll_bounds(&self) -> Bounds {
-        Bounds { least: self.settings.poll_interval_min, most: self.settings.poll_interval }
+        let most = self.settings.poll_interval;
+        let least = self.settings.urls.as_ref().map_or(most, |_| self.settings.poll_interval_min);
+        Bounds { least, most }
     }
 
     /// How often to poll at present.
     pub(super) async fn poll_interval(&self) -> Result<Duration, store::Error> {
-        Ok(match self.settings.urls {
-            Some(_) => self.coverage().await?.poll_interval(self.poll_bounds()),
-            None => self.settings.poll_interval,
-        })
+        Ok(self.coverage().await?.poll_interval(self.poll_bounds()))
     }
 
     pub(super) fn show_coverage(&self, coverage: &Coverage) {
         self.metrics.webhook_coverage.set(coverage.ratio().unwrap_or(1.0));
-        let interval = match self.settings.urls {
-            Some(_) => coverage.poll_interval(self.poll_bounds()),
-            None => self.settings.poll_interval,
-        };
-        self.metrics.poll_interval.set(interval.as_secs_f64());
+        self.metrics.poll_interval.set(coverage.poll_interval(self.poll_bounds()).as_secs_f64());
     }
 
     /// A burst: one round gives the details of all who changed, and those not in it are read by id.

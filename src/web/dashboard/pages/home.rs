@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::frame::Frame;
 use super::{Ours, Refused, Text, Visit, WriteRow, ago, answer, lag, moment, read, span, write_rows};
+use crate::domain::event::COVERAGE_LOW;
+use crate::domain::expiry::THRESHOLDS;
 use crate::domain::guard::{Bound, Guarded};
 use crate::domain::queue::Write;
 use crate::web::dashboard::show::{WIDTH, magnitude, polylines};
@@ -233,7 +235,7 @@ fn facts(status: &Value, now: Timestamp) -> Result<Vec<Fact>, Refused> {
                 coverage["missed"],
                 span(std::time::Duration::from_secs(poll))
             ),
-            good: ratio >= 0.9,
+            good: ratio >= COVERAGE_LOW,
         });
     }
     for (name, key) in
@@ -284,7 +286,7 @@ fn facts(status: &Value, now: Timestamp) -> Result<Vec<Fact>, Refused> {
             name: "Credential",
             value: format!("{days} days left"),
             detail: Text::json(&credential["name"]).to_string(),
-            good: days > 30,
+            good: days > THRESHOLDS[0],
         });
     }
     Ok(facts)
