@@ -11,7 +11,7 @@ use cxone_sync::domain::subscription::Resource;
 use cxone_sync::store::COVERAGE_MEMO;
 use serde_json::json;
 
-use super::stage::{Stage, stop, until_async};
+use super::stage::{Stage, stop, until, until_async};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const KEYS: [(&str, &str); 2] = [("sync.poll_interval", "15m"), ("sync.poll_interval_min", "2m")];
@@ -32,8 +32,23 @@ async fn next_polls(running: &Running) -> Option<[u64; 2]> {
     Some([wait(Resource::Users)?, wait(Resource::Groups)?])
 }
 
+/// Lets the jobs end that there are, and those that look again a little later: of who has one, a poll says
+/// nothing.
+async fn rest(running: &Running) {
+    let ended = until_async(|| async {
+        let depth = running.store.depth(running.worker.clock.now()).await.unwrap();
+        let is_idle = depth.due + depth.waiting + depth.running == 0;
+        if !is_idle {
+            running.worker.clock.advance(Duration::from_millis(500));
+        }
+        is_idle
+    });
+    assert!(ended.await, "{:?}", running.store.depth(running.worker.clock.now()).await);
+}
+
 /// Lets time pass, and waits until the polls that were due have run and so much is known and missed.
 async fn pass(running: &Running, minutes: u32, counts: (u64, u64)) -> [u64; 2] {
+    rest(running).await;
     running.worker.clock.advance(MINUTE * minutes);
     let settled = until_async(|| async {
         let due = |wait: u64| wait == 0;
@@ -46,11 +61,12 @@ async fn pass(running: &Running, minutes: u32, counts: (u64, u64)) -> [u64; 2] {
         let news_at = running.store.last_notification_at().await.unwrap();
         panic!("expected {counts:?}: {coverage:?} {chores:#?} {round:?} {news_at:?}");
     }
+    rest(running).await;
     next_polls(running).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_poll_steps_in_when_notifications_get_lost_and_withdraws_when_they_arrive_again() {
+/// Ana has joined, was announced, and the poll has seen her.
+async fn announced() -> (Stage, Clock, Running, String) {
     let stage = Stage::new();
     let clock = Clock::manual("2026-11-23T12:00:00Z".parse().unwrap());
     let running = stage.serve_by(clock.clone(), &KEYS).await;
@@ -59,9 +75,15 @@ async fn the_poll_steps_in_when_notifications_get_lost_and_withdraws_when_they_a
     pass(&running, 0, (0, 0)).await;
     let ana = stage.hire("Ana");
     stage.arrives_by(&clock, &ana).await;
+    stage.graph().deliveries_settled().await;
     // Whoever was announced is known, though the job is long done when the poll shows them.
     pass(&running, 15, (1, 0)).await;
+    (stage, clock, running, ana)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_poll_steps_in_when_notifications_get_lost_and_withdraws_when_they_arrive_again() {
+    let (stage, clock, running, ana) = announced().await;
     stage.graph().lose_next(1);
     stage.graph().update_user(&ana, json!({ "displayName": "Ana S." }));
     let [users, groups] = pass(&running, 15, (1, 0)).await;
@@ -84,9 +106,10 @@ async fn the_poll_steps_in_when_notifications_get_lost_and_withdraws_when_they_a
     // A restart forgets neither.
     stop(running).await;
     let running = stage.serve_by(clock.clone(), &KEYS).await;
+    let ratio = || running.worker.metrics.encode().contains("cxone_sync_webhook_coverage_ratio 0.5");
+    assert!(until(ratio).await, "{}", running.worker.metrics.encode());
     let [users, _] = pass(&running, 0, (1, 1)).await;
     assert!(users <= 2, "{users}");
-    assert!(running.worker.metrics.encode().contains("cxone_sync_webhook_coverage_ratio 0.5"));
     stage.graph().update_user(&ana, json!({ "displayName": "Ana Silva" }));
     stage.arrives_by(&clock, &ana).await;
     pass(&running, 2, (2, 1)).await;
@@ -97,15 +120,7 @@ async fn the_poll_steps_in_when_notifications_get_lost_and_withdraws_when_they_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_that_comes_after_the_poll_was_not_lost() {
-    let stage = Stage::new();
-    let clock = Clock::manual("2026-11-23T12:00:00Z".parse().unwrap());
-    let running = stage.serve_by(clock.clone(), &KEYS).await;
-    subscribe(stage.folder.path()).await.unwrap();
-    // Whoever comes before the first, full round is on none of the others.
-    pass(&running, 0, (0, 0)).await;
-    let ana = stage.hire("Ana");
-    stage.arrives_by(&clock, &ana).await;
-    pass(&running, 15, (1, 0)).await;
+    let (stage, clock, running, ana) = announced().await;
     stage.graph().lose_next(1);
     stage.graph().update_user(&ana, json!({ "displayName": "Ana S." }));
     pass(&running, 15, (1, 0)).await;
